@@ -1,0 +1,109 @@
+import type { Static, TSchema } from 'typebox'
+import Value from 'typebox/value'
+import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
+import { NodeList, NodeMap, type PluginEntry, type Upstream } from './schema.ts'
+
+/**
+ * Checks a value against a schema, and answers a copy with the defaults filled in.
+ *
+ * @param place what the paths in the error begin with: `routes[2]`, or nothing
+ * @throws FST_WASM_OPTIONS_INVALID naming every place that is wrong, and what stands there
+ */
+export function validate<Schema extends TSchema>(schema: Schema, value: unknown, place: string): Static<Schema> {
+  const copy = Value.Default(schema, Value.Clone(value))
+  const problems = problemsOf(schema, copy, place)
+  if (problems.length > 0) throw new FST_WASM_OPTIONS_INVALID(problems.join('; '))
+  return copy as Static<Schema>
+}
+
+function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
+  if (Value.Check(schema, value)) return []
+  const messages = new Map<string, string[]>()
+  for (const { keyword, instancePath, message, params } of Value.Errors(schema, value)) {
+    if (keyword === 'additionalProperties' || keyword === 'anyOf') continue
+    let text = message
+    let path = pathOf(place, instancePath)
+    // An unknown key is reported by its own path, as a schema that is false.
+    if (keyword === 'boolean') text = 'is no known key'
+    if (keyword === 'enum') text = `must be one of ${(params as { allowedValues: string[] }).allowedValues.join(', ')}`
+    if (keyword === 'required') {
+      for (const name of (params as { requiredProperties: string[] }).requiredProperties) {
+        add(messages, path, `property "${name}" is required`)
+      }
+      continue
+    }
+    if (path === '') path = 'the configuration'
+    add(messages, path, text)
+  }
+  return [...messages].map(([path, texts]) => {
+    const instancePath = [...new Set(texts)].join(' or ')
+    return `${path === '' ? '' : `${path}: `}${instancePath}`
+  })
+}
+
+function add(messages: Map<string, string[]>, path: string, text: string): void {
+  const texts = messages.get(path)
+  if (texts === undefined) messages.set(path, [text])
+  else texts.push(text)
+}
+
+/** `/a/0/b` below `routes[2]` is `routes[2].a[0].b`. */
+function pathOf(place: string, pointer: string): string {
+  let path = place
+  for (const segment of pointer.split('/').slice(1)) {
+    const key = segment.replaceAll('~1', '/').replaceAll('~0', '~')
+    if (/^[0-9]+$/.test(key)) path += `[${key}]`
+    else path += path === '' ? key : `.${key}`
+  }
+  return path
+}
+
+/** The bytes that a filter reads as its configuration: a string as it is, an object as JSON. */
+export function configurationOf(entry: PluginEntry, place: string): Buffer {
+  const { conf } = entry
+  if (typeof conf === 'string' && conf !== '') return Buffer.from(conf)
+  if (typeof conf === 'object' && conf !== null && !Array.isArray(conf) && Object.keys(conf).length > 0) {
+    return Buffer.from(JSON.stringify(conf))
+  }
+  const got = JSON.stringify(conf) ?? String(conf)
+  throw new FST_WASM_OPTIONS_INVALID(`${place}.conf must be a non-empty string or a non-empty object (got ${got})`)
+}
+
+/** A server of an upstream. */
+export interface UpstreamNode {
+  readonly host: string
+  readonly port: number
+  /** In proportion to the other nodes'; 0: never picked. */
+  readonly weight: number
+}
+
+/** The nodes of an upstream, whichever way they are written. */
+export function nodesOf(upstream: Upstream, place: string): UpstreamNode[] {
+  const { nodes, scheme } = upstream
+  const defaultPort = scheme === 'https' ? 443 : 80
+  if (Array.isArray(nodes)) {
+    return validate(NodeList, nodes, `${place}.nodes`).map(({ host, port, weight }) => {
+      return { host: bare(host), port: port ?? defaultPort, weight }
+    })
+  }
+  return Object.entries(validate(NodeMap, nodes, `${place}.nodes`)).map(([address, weight]) => {
+    const parsed = parseAddress(address)
+    if (parsed === undefined) {
+      throw new FST_WASM_OPTIONS_INVALID(`${place}.nodes: "${address}" is no host:port`)
+    }
+    return { host: parsed.host, port: parsed.port ?? defaultPort, weight }
+  })
+}
+
+/** Reads `host`, `host:port`, `[ipv6]` or `[ipv6]:port`; `undefined` when it is neither. */
+export function parseAddress(address: string): { host: string; port: number | undefined } | undefined {
+  const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?$/.exec(address)
+  if (match === null) return undefined
+  const port = match[2] === undefined ? undefined : Number(match[2])
+  if (port !== undefined && (port < 1 || port > 65535)) return undefined
+  return { host: bare(match[1]!), port }
+}
+
+function bare(host: string): string {
+  return host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host
+}

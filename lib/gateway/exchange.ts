@@ -1,0 +1,249 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import {
+  type Body,
+  type HttpContext,
+  type LocalResponse,
+  Outcome,
+  type PropertyValue,
+  type Stream
+} from '../host/index.ts'
+import { abortResponse } from './local-response.ts'
+import type { Plan } from './plans.ts'
+import { builtInProperty } from './properties.ts'
+import { RequestBody } from './request-body.ts'
+import { RequestHeaders } from './request-headers.ts'
+import { ResponseHeaders } from './response-headers.ts'
+
+/** Where an exchange is. */
+export const Progress = {
+  /** Request phases, or between them. */
+  Request: 0,
+  /** The response has begun to pass the filters; what comes through `onSend` again passes untouched. */
+  Response: 1,
+  Closed: 2
+} as const
+export type Progress = (typeof Progress)[keyof typeof Progress]
+
+/** One request and its response, on a route that has filters or an upstream: what its filters see as their stream. */
+export class Exchange implements Stream {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly plan: Plan
+  readonly startedAt: number = Date.now()
+  progress: Progress = Progress.Request
+  /** Whether the access phase has begun: `callNotFound` runs `preHandler` a second time. */
+  accessed = false
+  /** The body, once a filter has read it. */
+  requestBody: Body | undefined
+  /** The name of the plugin that failed last, for the answer. */
+  failedPlugin = ''
+  /** Details of the local response that was sent. */
+  responseDetails: string | undefined
+  /** A response that stands in for one whose body a filter refused before its head was sent. */
+  replacement: LocalResponse | undefined
+  /** Milliseconds, when the exchange is over. */
+  duration: number | undefined
+  /** Called when the exchange is over and the response is not complete. */
+  onAbort: (() => void) | undefined
+  readonly log: FastifyRequest['log']
+  readonly #contexts: (HttpContext | undefined)[]
+  readonly #failed: boolean[] = []
+  #method: string | undefined
+  #requestHeaders: RequestHeaders | undefined
+  #responseHeaders: ResponseHeaders | undefined
+  #rawBody: RequestBody | undefined
+  #properties: Map<string, Buffer> | undefined
+  #localResponse: LocalResponse | undefined
+  #reset = false
+  /** The context in whose phase the exchange is. */
+  #active: HttpContext | undefined
+  /** Answers between two phases, while the application's handler or the upstream is at work. */
+  readonly #interrupt: (exchange: Exchange) => void
+
+  constructor(request: FastifyRequest, reply: FastifyReply, plan: Plan, interrupt: (exchange: Exchange) => void) {
+    this.request = request
+    this.reply = reply
+    this.plan = plan
+    this.log = request.log
+    this.#contexts = new Array(plan.filters.length)
+    this.#interrupt = interrupt
+  }
+
+  get requestHeaders(): RequestHeaders {
+    this.#requestHeaders ??= new RequestHeaders(this.request)
+    return this.#requestHeaders
+  }
+
+  get responseHeaders(): ResponseHeaders {
+    this.#responseHeaders ??= new ResponseHeaders(this.reply)
+    return this.#responseHeaders
+  }
+
+  get rawBody(): RequestBody {
+    this.#rawBody ??= new RequestBody(this.request.raw, this.plan.bodyLimit)
+    return this.#rawBody
+  }
+
+  /**
+   * Whether the request has a body, by the request itself: a filter may have removed `content-length` from the headers
+   * because it means to change the body.
+   */
+  get hasRequestBody(): boolean {
+    const { raw } = this.request
+    if (raw.httpVersionMajor === 2) {
+      const { stream } = raw as unknown as { stream?: { endAfterHeaders?: boolean } }
+      return stream?.endAfterHeaders === false
+    }
+    const { rawHeaders } = raw
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      const name = rawHeaders[i]!
+      if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') return true
+      if (name.length === 14 && name.toLowerCase() === 'content-length') return rawHeaders[i + 1] !== '0'
+    }
+    return false
+  }
+
+  get closed(): boolean {
+    return this.progress === Progress.Closed
+  }
+
+  get interrupted(): boolean {
+    return this.#reset || this.#localResponse !== undefined
+  }
+
+  get wasReset(): boolean {
+    return this.#reset
+  }
+
+  /** The local response that a filter asked for, which is the caller's to send. */
+  takeLocalResponse(): LocalResponse | undefined {
+    const response = this.#localResponse
+    this.#localResponse = undefined
+    return response
+  }
+
+  /**
+   * The HTTP context of a filter, opened at the first phase that needs it; `undefined` when the filter does not start.
+   *
+   * @param index of the filter in the plan
+   */
+  context(index: number): HttpContext | undefined {
+    const opened = this.#contexts[index]
+    if (opened !== undefined) return opened
+    const context = this.plan.filters[index]!.open(this)
+    this.#contexts[index] = context
+    return context
+  }
+
+  /** The context of a filter, when a phase has opened it. */
+  opened(index: number): HttpContext | undefined {
+    return this.#contexts[index]
+  }
+
+  /** Notes that a filter failed: it is called no more in this exchange. */
+  fail(index: number): Outcome {
+    this.#failed[index] = true
+    this.failedPlugin = this.plan.filters[index]!.plugin.name
+    return Outcome.Failed
+  }
+
+  hasFailed(index: number): boolean {
+    return this.#failed[index] === true
+  }
+
+  /**
+   * Shows the application's handler the method that a filter has set. Not before: Fastify decides by it whether there is
+   * a body to parse.
+   */
+  showMethod(): void {
+    const method = this.#requestHeaders?.get(':method')
+    const { raw } = this.request
+    if (method === undefined || method === raw.method) return
+    this.#method = raw.method
+    raw.method = method
+  }
+
+  /** The response is framed by the method of the request that came. */
+  restoreMethod(): void {
+    if (this.#method !== undefined) this.request.raw.method = this.#method
+    this.#method = undefined
+  }
+
+  /** Ends the exchange without a response. */
+  abort(): void {
+    this.reply.hijack()
+    abortResponse(this.reply)
+  }
+
+  /** Enters a phase of a filter, so that what happens meanwhile ends its wait. `leave` when the phase is over. */
+  enter(context: HttpContext): void {
+    this.#active = context
+  }
+
+  leave(): void {
+    this.#active = undefined
+  }
+
+  getProperty(path: string): PropertyValue | undefined {
+    return builtInProperty(this, path) ?? this.#properties?.get(path)
+  }
+
+  setProperty(path: string, value: Buffer): void {
+    this.#properties ??= new Map()
+    this.#properties.set(path, value)
+  }
+
+  sendLocalResponse(response: LocalResponse): void {
+    if (this.interrupted) return
+    if (this.closed || this.reply.raw.headersSent) {
+      this.log.warn({ details: response.details }, 'a filter wanted to respond when the response had been sent')
+      return
+    }
+    this.#localResponse = response
+    this.#wake()
+  }
+
+  reset(): void {
+    if (this.interrupted || this.closed) return
+    this.#reset = true
+    this.#wake()
+  }
+
+  /**
+   * The exchange is over. Contexts that were opened end, in the order of the filters.
+   *
+   * @param aborted the response is not complete: the client left
+   */
+  close(aborted: boolean): void {
+    if (this.closed) return
+    this.progress = Progress.Closed
+    this.duration = Date.now() - this.startedAt
+    if (this.#responseHeaders !== undefined) this.#responseHeaders.writable = false
+    if (this.#requestHeaders !== undefined) this.#requestHeaders.writable = false
+    if (aborted) this.onAbort?.()
+    for (const context of this.#contexts) context?.end(aborted)
+  }
+
+  #wake(): void {
+    if (this.#active !== undefined) this.#active.wake()
+    else if (this.progress === Progress.Request) queueMicrotask(() => this.#interrupt(this))
+  }
+}
+
+/** Runs one phase of a filter in its exchange. */
+export function within(
+  exchange: Exchange,
+  context: HttpContext,
+  phase: (context: HttpContext) => Outcome | Promise<Outcome>
+): Outcome | Promise<Outcome> {
+  exchange.enter(context)
+  const outcome = phase(context)
+  if (typeof outcome === 'number') {
+    exchange.leave()
+    return outcome
+  }
+  return outcome.then((settled) => {
+    exchange.leave()
+    return settled
+  })
+}

@@ -1,0 +1,228 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import { Outcome } from '../host/index.ts'
+import { Exchange, Progress } from './exchange.ts'
+import { applyLocalResponse, errorResponse } from './local-response.ts'
+import type { Plan, Plans } from './plans.ts'
+import { parseChangedBody } from './request-body-access.ts'
+import { runRequestPhase } from './request-phase.ts'
+import { NOTHING, respondInstead, runResponsePhase, takeResponse } from './response-phase.ts'
+import { routeContext } from './route-context.ts'
+
+/** Where a request keeps its exchange. */
+const kExchange: unique symbol = Symbol('fastify-wasm-gateway.exchange')
+/** Marks the configuration of a route whose handler is the proxy: its body stays the stream that came. */
+export const kProxied: unique symbol = Symbol('fastify-wasm-gateway.proxied')
+/** What a proxied request hides from the content type parser. */
+const kFraming: unique symbol = Symbol('fastify-wasm-gateway.framing')
+const FRAMING = ['content-type', 'content-length', 'transfer-encoding'] as const
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    [kExchange]: Exchange | null
+    [kFraming]: Record<string, string> | null
+  }
+}
+
+/** Never settles: what waits for it goes on no more, and is collected with the request. */
+const never = (): Promise<never> => new Promise(() => {})
+
+/** The exchange of a request; `null` when nothing is to be done for it. */
+export function exchangeOf(request: FastifyRequest): Exchange | null {
+  return request[kExchange]
+}
+
+/**
+ * Hooks the phases into an application (rewrite in `onRequest`, access in `preHandler`, responses in `onSend`,
+ * the end at the close of the raw response). All hooks are of the kind with `done`, called at once when nothing waits, and
+ * answer a promise when something does: a late error in a `done` of `onSend` would end the process.
+ */
+export function addHooks(app: FastifyInstance, plans: Plans): void {
+  app.decorateRequest(kExchange, null)
+  app.decorateRequest(kFraming, null)
+
+  app.addHook('onRequest', (request, reply, done) => {
+    let plan: Plan | undefined
+    try {
+      plan = plans.of(routeContext(request).config)
+    } catch (error) {
+      done(error as Error)
+      return
+    }
+    if (plan === undefined) {
+      done()
+      return
+    }
+    const exchange = open(request, reply, plan)
+    return runPhase(exchange, plan.rewrite, reply, done, putBodyBack)
+  })
+
+  app.addHook('preParsing', (request, _reply, payload, done) => {
+    const exchange = request[kExchange]
+    if (exchange !== null) {
+      if (isProxied(request)) hideFraming(request)
+      else if (exchange.plan.watchesBody && exchange.requestBody === undefined && exchange.hasRequestBody) {
+        exchange.rawBody.watch()
+      }
+    }
+    done(null, payload)
+  })
+
+  app.addHook('preValidation', (request, _reply, done) => {
+    if (request[kFraming] !== null) showFraming(request)
+    done()
+  })
+
+  app.addHook('preHandler', (request, reply, done) => {
+    const exchange = request[kExchange]
+    if (exchange === null || exchange.accessed) {
+      done()
+      return
+    }
+    exchange.accessed = true
+    if (exchange.requestBody !== undefined) exchange.requestBody.changed = false
+    const settleBody = isProxied(request) ? keepBody : parseChangedBody
+    return runPhase(exchange, exchange.plan.access, reply, done, settleBody)
+  })
+
+  app.addHook('onSend', (request, reply, payload, done) => {
+    let exchange = request[kExchange]
+    if (exchange === null) {
+      // A hook that was added before ours has answered.
+      let plan: Plan | undefined
+      try {
+        plan = plans.of(routeContext(request).config)
+      } catch {
+        // The route's configuration is why there is an error to send.
+      }
+      if (plan === undefined) {
+        done(null, payload)
+        return
+      }
+      exchange = open(request, reply, plan)
+    }
+    if (exchange.progress !== Progress.Request) {
+      const { replacement } = exchange
+      exchange.replacement = undefined
+      done(null, replacement === undefined ? payload : respondInstead(exchange, replacement))
+      return
+    }
+    const result = runResponsePhase(exchange, payload)
+    if (result instanceof Promise) return result.then((settled) => (settled === NOTHING ? never() : settled))
+    if (result !== NOTHING) done(null, result)
+  })
+}
+
+function isProxied(request: FastifyRequest): boolean {
+  return kProxied in routeContext(request).config
+}
+
+function open(request: FastifyRequest, reply: FastifyReply, plan: Plan): Exchange {
+  const exchange = new Exchange(request, reply, plan, interrupt)
+  request[kExchange] = exchange
+  // The one event that always comes. Where the response is not complete by then, Fastify would go on and run the handler
+  // of a request that was denied, or that nobody waits for: `hijack` stops it (Fastify 5.12; `writableEnded`, since a
+  // cancelled HTTP/2 stream counts as finished).
+  reply.raw.once('close', () => {
+    const aborted = !reply.raw.writableEnded
+    if (aborted) reply.hijack()
+    exchange.close(aborted)
+  })
+  return exchange
+}
+
+/**
+ * Runs a request phase in a hook.
+ *
+ * @param settleBody what becomes of the body that the filters have read
+ */
+function runPhase(
+  exchange: Exchange,
+  indexes: readonly number[],
+  reply: FastifyReply,
+  done: HookHandlerDoneFunction,
+  settleBody: (exchange: Exchange) => void | Promise<void>
+): Promise<void> | undefined {
+  const outcome = runRequestPhase(exchange, indexes)
+  if (typeof outcome === 'number') {
+    if (outcome === Outcome.Continue) {
+      if (exchange.accessed) exchange.showMethod()
+      done()
+    } else {
+      respond(exchange, outcome)
+    }
+    return undefined
+  }
+  return outcome.then(
+    async (settled) => {
+      if (exchange.closed) return never()
+      if (settled !== Outcome.Continue) {
+        respond(exchange, settled)
+        return never()
+      }
+      await settleBody(exchange)
+      if (exchange.closed) return never()
+      if (exchange.accessed) exchange.showMethod()
+    },
+    (error: Error & { statusCode?: number }) => {
+      if (error.statusCode !== 413) throw error
+      // More of the body is on its way than anybody will read.
+      reply.header('connection', 'close')
+      reply.send(applyLocalResponse(exchange.request, reply, errorResponse(error), false))
+      return never()
+    }
+  )
+}
+
+/** Answers in place of the handler. Nothing goes on afterwards, so a denied request never reaches its handler. */
+function respond(exchange: Exchange, outcome: Outcome): void {
+  if (exchange.closed) return
+  if (exchange.wasReset) {
+    exchange.abort()
+    return
+  }
+  const { reply, request } = exchange
+  const body = applyLocalResponse(request, reply, takeResponse(exchange, outcome), false)
+  if (body.length > 0) reply.send(body)
+  else reply.send()
+}
+
+/** A filter answers while the application's handler or the upstream is at work. */
+function interrupt(exchange: Exchange): void {
+  if (exchange.progress !== Progress.Request || !exchange.interrupted || exchange.reply.sent) return
+  exchange.onAbort?.()
+  respond(exchange, Outcome.Stop)
+  // What the handler sends now comes too late.
+  exchange.reply.hijack()
+}
+
+/** The body that the rewrite phase has read goes to Fastify's parser, or to the upstream. */
+function putBodyBack(exchange: Exchange): void {
+  const body = exchange.requestBody
+  if (body === undefined) return
+  if (body.changed) exchange.requestHeaders.setContentLength(body.bytes.length)
+  exchange.rawBody.putBack(body.bytes, body.changed)
+}
+
+/** A proxied body: the upstream is sent what the filters have read. */
+function keepBody(exchange: Exchange): void {
+  const body = exchange.requestBody
+  if (body?.changed) exchange.requestHeaders.setContentLength(body.bytes.length)
+}
+
+/** Without type and length there is nothing to parse for Fastify (lib/handle-request.js, Fastify 5.12). */
+function hideFraming(request: FastifyRequest): void {
+  const { headers } = request.raw
+  const hidden: Record<string, string> = {}
+  for (const name of FRAMING) {
+    const value = headers[name]
+    if (value === undefined) continue
+    hidden[name] = value
+    delete headers[name]
+  }
+  request[kFraming] = hidden
+}
+
+function showFraming(request: FastifyRequest): void {
+  Object.assign(request.raw.headers, request[kFraming])
+  request[kFraming] = null
+}

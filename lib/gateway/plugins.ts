@@ -1,0 +1,45 @@
+import { readFile } from 'node:fs/promises'
+import type { PluginDeclaration } from '../config/schema.ts'
+import { FST_WASM_FILE_UNREADABLE } from '../errors.ts'
+import { digestOf, type HttpCallClient, type Logger, loadModule, type Module, Plugin } from '../host/index.ts'
+
+/**
+ * Reads and compiles the modules of all declared plugins, side by side, each module once.
+ *
+ * @throws FST_WASM_FILE_UNREADABLE, FST_WASM_MODULE_INVALID, FST_WASM_ABI_UNKNOWN
+ */
+export async function loadPlugins(
+  declarations: Iterable<PluginDeclaration>,
+  log: Logger,
+  httpCalls: HttpCallClient
+): Promise<Map<string, Plugin>> {
+  const modules = new Map<string, Promise<Module>>()
+  const load = async (declaration: PluginDeclaration): Promise<[string, Plugin]> => {
+    const { name, vm_conf } = declaration
+    const bytes = declaration.module ?? (await read(declaration))
+    const digest = digestOf(bytes)
+    let module = modules.get(digest)
+    if (module === undefined) {
+      module = loadModule(name, bytes)
+      modules.set(digest, module)
+    }
+    const plugin = new Plugin(await module, {
+      name,
+      rootId: declaration.root_id ?? '',
+      vmConfiguration: Buffer.from(typeof vm_conf === 'object' ? JSON.stringify(vm_conf) : (vm_conf ?? '')),
+      environment: declaration.env ?? {},
+      log,
+      httpCalls
+    })
+    return [name, plugin]
+  }
+  return new Map(await Promise.all([...declarations].map(load)))
+}
+
+async function read({ name, file }: PluginDeclaration): Promise<Uint8Array> {
+  try {
+    return await readFile(file!)
+  } catch (error) {
+    throw new FST_WASM_FILE_UNREADABLE(name, file!, (error as Error).message, { cause: error as Error })
+  }
+}

@@ -1,0 +1,53 @@
+import { Outcome } from '../host/index.ts'
+import { type Exchange, within } from './exchange.ts'
+
+/**
+ * Runs the request callbacks of some filters of an exchange, one filter after the other: its headers, then, when it asked
+ * for it, the body.
+ *
+ * @param indexes of the filters in the plan
+ * @returns how it ended, at once when nothing had to wait
+ * @throws FST_WASM_REQUEST_BODY_TOO_LARGE (as a rejection)
+ */
+export function runRequestPhase(
+  exchange: Exchange,
+  indexes: readonly number[],
+  from: number = 0
+): Outcome | Promise<Outcome> {
+  for (let i = from; i < indexes.length; i++) {
+    const outcome = runFilter(exchange, indexes[i]!)
+    if (typeof outcome !== 'number') {
+      return outcome.then((settled) =>
+        settled === Outcome.Continue ? runRequestPhase(exchange, indexes, i + 1) : settled
+      )
+    }
+    if (outcome !== Outcome.Continue) return outcome
+  }
+  return Outcome.Continue
+}
+
+function runFilter(exchange: Exchange, index: number): Outcome | Promise<Outcome> {
+  const context = exchange.context(index)
+  if (context === undefined) return exchange.fail(index)
+  const outcome = within(exchange, context, (context) => context.requestHeaders(!exchange.hasRequestBody))
+  if (typeof outcome !== 'number') return outcome.then((settled) => afterHeaders(exchange, index, settled))
+  return afterHeaders(exchange, index, outcome)
+}
+
+function afterHeaders(exchange: Exchange, index: number, outcome: Outcome): Outcome | Promise<Outcome> {
+  if (outcome === Outcome.Failed) return exchange.fail(index)
+  const context = exchange.context(index)!
+  if (outcome !== Outcome.Continue || !context.hasRequestBody) return outcome
+  return runBody(exchange, index)
+}
+
+async function runBody(exchange: Exchange, index: number): Promise<Outcome> {
+  exchange.requestBody ??= {
+    bytes: exchange.hasRequestBody ? await exchange.rawBody.read() : Buffer.alloc(0),
+    changed: false
+  }
+  const body = exchange.requestBody
+  if (exchange.closed) return Outcome.Stop
+  const outcome = await within(exchange, exchange.context(index)!, (context) => context.requestBodyPhase(body))
+  return outcome === Outcome.Failed ? exchange.fail(index) : outcome
+}

@@ -1,0 +1,131 @@
+import { Readable } from 'node:stream'
+import { FST_WASM_FILTER_FAILED } from '../errors.ts'
+import { type LocalResponse, Outcome } from '../host/index.ts'
+import { type Exchange, Progress, within } from './exchange.ts'
+import { applyLocalResponse, errorResponse } from './local-response.ts'
+import { bufferedLength, discard, filterBuffer, filterStream } from './response-body.ts'
+
+/** What a phase ends with when there is nothing left to send. */
+export const NOTHING: unique symbol = Symbol('fastify-wasm-gateway.nothing')
+
+/**
+ * Runs the response callbacks of all filters of an exchange over the payload of `onSend`.
+ *
+ * @returns the payload to send, at once when nothing had to wait; `NOTHING` when the exchange is over
+ */
+export function runResponsePhase(exchange: Exchange, payload: unknown): unknown {
+  exchange.progress = Progress.Response
+  exchange.restoreMethod()
+  const body = unwrapResponse(exchange, payload)
+  const length = bufferedLength(body)
+  exchange.responseHeaders.begin(length)
+  return runHeaders(exchange, body, length === 0 || isBodyless(exchange), 0)
+}
+
+function runHeaders(exchange: Exchange, payload: unknown, endOfStream: boolean, from: number): unknown {
+  const { filters } = exchange.plan
+  for (let i = from; i < filters.length; i++) {
+    // What failed with the request has been answered for.
+    if (exchange.hasFailed(i)) continue
+    const context = exchange.context(i)
+    const outcome =
+      context === undefined
+        ? Outcome.Failed
+        : within(exchange, context, (context) => context.responseHeaders(endOfStream))
+    if (typeof outcome !== 'number') {
+      return outcome.then((settled) => afterHeaders(exchange, payload, endOfStream, i, settled))
+    }
+    if (outcome !== Outcome.Continue) return afterHeaders(exchange, payload, endOfStream, i, outcome)
+  }
+  return runBody(exchange, payload)
+}
+
+function afterHeaders(
+  exchange: Exchange,
+  payload: unknown,
+  endOfStream: boolean,
+  index: number,
+  outcome: Outcome
+): unknown {
+  if (exchange.closed) return NOTHING
+  if (outcome === Outcome.Continue) return runHeaders(exchange, payload, endOfStream, index + 1)
+  if (outcome === Outcome.Failed) exchange.fail(index)
+  discard(payload)
+  if (exchange.wasReset) {
+    exchange.abort()
+    return NOTHING
+  }
+  const body = respondInstead(exchange, takeResponse(exchange, outcome))
+  return runHeaders(exchange, body, body.length === 0 || isBodyless(exchange), index + 1)
+}
+
+function runBody(exchange: Exchange, payload: unknown): unknown {
+  const { reply } = exchange
+  const indexes: number[] = []
+  for (let i = 0; i < exchange.plan.filters.length; i++) {
+    if (!exchange.hasFailed(i) && exchange.opened(i)?.hasResponseBody) indexes.push(i)
+  }
+  if (indexes.length === 0 || reply.statusCode === 204 || reply.statusCode === 304) {
+    // Node would send the head of a string body as UTF-8, and so the bytes of a filter's header as others.
+    return typeof payload === 'string' && exchange.responseHeaders.highBytes ? Buffer.from(payload) : payload
+  }
+  reply.removeHeader('content-length')
+  if (exchange.request.raw.method === 'HEAD') {
+    // There is no body to call the filters with, and how long theirs would be nobody knows.
+    return emptyStream(payload)
+  }
+  if (bufferedLength(payload) === undefined) return filterStream(exchange, indexes, payload, refuse)
+  return filterBuffer(exchange, indexes, payload).then((filtered) => {
+    if (Buffer.isBuffer(filtered)) return filtered
+    if (exchange.closed) return NOTHING
+    if (exchange.wasReset) {
+      exchange.abort()
+      return NOTHING
+    }
+    return respondInstead(exchange, takeResponse(exchange, filtered))
+  })
+}
+
+/** A filter will not have the body of a stream go on. What becomes of it, as the error that ends the stream. */
+function refuse(exchange: Exchange, outcome: Outcome): Error {
+  const response = takeResponse(exchange, outcome)
+  if (exchange.wasReset) exchange.abort()
+  // Fastify turns the error of a stream whose head is not sent into a response, which this one then replaces.
+  else if (!exchange.reply.raw.headersSent) exchange.replacement = response
+  return new FST_WASM_FILTER_FAILED(exchange.failedPlugin)
+}
+
+/** What the filter answered; or that it failed. */
+export function takeResponse(exchange: Exchange, outcome: Outcome): LocalResponse {
+  const local = outcome === Outcome.Stop ? exchange.takeLocalResponse() : undefined
+  const response = local ?? errorResponse(new FST_WASM_FILTER_FAILED(exchange.failedPlugin))
+  exchange.responseDetails = response.details
+  return response
+}
+
+/** Puts another response in place of the one that was there: nothing of that one is left. */
+export function respondInstead(exchange: Exchange, response: LocalResponse): Buffer {
+  const body = applyLocalResponse(exchange.request, exchange.reply, response, true)
+  exchange.responseHeaders.begin(body.length)
+  return body
+}
+
+function isBodyless(exchange: Exchange): boolean {
+  const { statusCode } = exchange.reply
+  return exchange.request.raw.method === 'HEAD' || statusCode === 204 || statusCode === 304
+}
+
+/** A `Response` says its status and headers itself, and Fastify would apply them when no filter can see them any more. */
+function unwrapResponse(exchange: Exchange, payload: unknown): unknown {
+  if (Object.prototype.toString.call(payload) !== '[object Response]') return payload
+  const response = payload as { status: number; headers: Iterable<[string, string]>; body: unknown }
+  exchange.reply.code(response.status)
+  for (const [name, value] of response.headers) exchange.reply.header(name, value)
+  // Not null: the handler of a HEAD route that Fastify adds takes it for a stream.
+  return response.body ?? ''
+}
+
+function emptyStream(payload: unknown): unknown {
+  discard(payload)
+  return Readable.from([])
+}

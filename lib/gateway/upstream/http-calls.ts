@@ -1,0 +1,128 @@
+import type { Readable } from 'node:stream'
+import { parseAddress } from '../../config/validate.ts'
+import type { HttpCall, HttpCallClient, HttpCallResponse, Logger } from '../../host/index.ts'
+import { withoutHopByHop } from '../hop-by-hop.ts'
+import type { Agents } from './agents.ts'
+import { send, type UpstreamResponse } from './client.ts'
+import { Upstream } from './upstream.ts'
+
+const MAX_RESPONSE_BODY = 8 * 1024 * 1024
+
+/** Sends what filters ask for with `proxy_http_call`: to a configured upstream by its id, or to a `host[:port]`. */
+export class HttpCalls implements HttpCallClient {
+  readonly #agents: Agents
+  readonly #log: Logger
+  readonly #upstream: (id: string) => Upstream | undefined
+  /** Upstreams of one node, for the addresses that filters have called. */
+  readonly #addresses: Map<string, Upstream> = new Map()
+
+  /** @param upstream finds a configured upstream */
+  constructor(agents: Agents, log: Logger, upstream: (id: string) => Upstream | undefined) {
+    this.#agents = agents
+    this.#log = log
+    this.#upstream = upstream
+  }
+
+  dispatch(call: HttpCall, done: (response: HttpCallResponse | undefined) => void): (() => void) | undefined {
+    const pseudo: Record<string, string> = {}
+    const { headers } = call
+    let first = 0
+    while (first < headers.length && headers[first]!.charCodeAt(0) === 58 /* : */) {
+      pseudo[headers[first]!] = headers[first + 1]!
+      first += 2
+    }
+    const upstream = this.#upstream(call.upstream) ?? this.#address(call.upstream, pseudo[':scheme'])
+    if (upstream === undefined) return undefined
+
+    const controller = new AbortController()
+    let finished = false
+    const finish = (response: HttpCallResponse | undefined) => {
+      if (finished) return
+      finished = true
+      clearTimeout(timer)
+      if (!controller.signal.aborted || response === undefined) done(response)
+    }
+    const fail = (error: Error) => {
+      if (finished) return
+      this.#log.warn({ err: error, upstream: call.upstream }, `http call to ${call.upstream} failed: ${error.message}`)
+      finish(undefined)
+      controller.abort()
+    }
+    const timer =
+      call.timeout === 0
+        ? undefined
+        : setTimeout(() => fail(new Error(`no answer in ${call.timeout} ms`)), call.timeout)
+    const request = {
+      upstream,
+      method: pseudo[':method']!,
+      path: pseudo[':path']!,
+      headers: withoutLength(withoutHopByHop(headers.slice(first))),
+      host: pseudo[':authority'] || call.upstream,
+      body: call.body.length === 0 ? null : call.body,
+      timeouts: upstream.timeouts(undefined),
+      signal: controller.signal
+    }
+    send(this.#agents, request, (error, response) => {
+      if (error !== null || response === undefined) fail(error!)
+      else if (finished) response.body.on('error', () => {}).destroy()
+      else collect(response, finish, fail)
+    })
+    return () => {
+      finished = true
+      clearTimeout(timer)
+      controller.abort()
+    }
+  }
+
+  #address(address: string, scheme: string | undefined): Upstream | undefined {
+    const https = scheme === 'https'
+    const key = `${https ? 'https' : 'http'}://${address}`
+    let upstream = this.#addresses.get(key)
+    if (upstream === undefined) {
+      if (parseAddress(address) === undefined) return undefined
+      upstream = new Upstream({ nodes: { [address]: 1 }, scheme: https ? 'https' : 'http' })
+      // A filter may call addresses without end, made from what clients send.
+      if (this.#addresses.size >= 1000) this.#addresses.clear()
+      this.#addresses.set(key, upstream)
+    }
+    return upstream
+  }
+}
+
+function collect(
+  { statusCode, headers, body, trailers }: UpstreamResponse,
+  finish: (response: HttpCallResponse) => void,
+  fail: (error: Error) => void
+): void {
+  const chunks: Buffer[] = []
+  let size = 0
+  const stream: Readable = body
+  stream.on('error', fail)
+  stream.on('data', (chunk: Buffer) => {
+    size += chunk.length
+    if (size > MAX_RESPONSE_BODY) {
+      fail(new Error(`the response is longer than ${MAX_RESPONSE_BODY} bytes`))
+      return
+    }
+    chunks.push(chunk)
+  })
+  stream.on('end', () => {
+    const trailerList = Object.entries(trailers).flatMap(([name, value]) =>
+      [value].flat().flatMap((item) => [name.toLowerCase(), item])
+    )
+    finish({
+      headers: [':status', String(statusCode), ...headers],
+      body: Buffer.concat(chunks, size),
+      trailers: trailerList
+    })
+  })
+}
+
+/** The length is that of the body, whatever the filter says. */
+function withoutLength(headers: readonly string[]): string[] {
+  const kept: string[] = []
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i] !== 'content-length') kept.push(headers[i]!, headers[i + 1]!)
+  }
+  return kept
+}

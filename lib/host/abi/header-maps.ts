@@ -1,0 +1,119 @@
+import { parsePairs, serializedSize, serializePairs } from '../byte-pairs.ts'
+import { HeaderList, type HeaderMap } from '../header-map.ts'
+import type { Instance } from '../instance.ts'
+import { MapType, Status } from './constants.ts'
+import type { HostFunctions } from './host-functions.ts'
+
+const LAST_MAP = MapType.HttpCallResponseTrailers
+
+/** "HTTP fields" of the specification. Maps that are not there now read as empty, and refuse to be written. */
+export function headerMaps(instance: Instance): HostFunctions {
+  const { memory } = instance
+
+  function mapOf(type: number): HeaderMap | undefined {
+    switch (type) {
+      case MapType.HttpRequestHeaders:
+        return instance.activeHttpContext?.stream.requestHeaders
+      case MapType.HttpResponseHeaders:
+        return instance.activeHttpContext?.stream.responseHeaders
+      case MapType.HttpCallResponseHeaders:
+      case MapType.HttpCallResponseTrailers: {
+        // They live on the plugin context, whatever stream is the effective one.
+        const response = instance.active?.root.callResponse
+        if (response === undefined) return undefined
+        return type === MapType.HttpCallResponseHeaders
+          ? new HeaderList(response.headers, [], false)
+          : new HeaderList(response.trailers, [], false)
+      }
+      default:
+        return undefined
+    }
+  }
+
+  function readable(type: number): HeaderMap | undefined {
+    const map = mapOf(type)
+    return map?.readable ? map : undefined
+  }
+
+  return {
+    proxy_get_header_map_size(type: number, returnSize: number): number {
+      if (type >>> 0 > LAST_MAP) return Status.BadArgument
+      if (!memory.has(returnSize, 4)) return Status.InvalidMemoryAccess
+      const entries = readable(type)?.entries()
+      memory.setU32(returnSize, entries === undefined || entries.length === 0 ? 0 : serializedSize(entries))
+      return Status.Ok
+    },
+
+    proxy_get_header_map_pairs(type: number, returnData: number, returnSize: number): number {
+      if (type >>> 0 > LAST_MAP) return Status.BadArgument
+      if (!memory.has(returnData, 4) || !memory.has(returnSize, 4)) return Status.InvalidMemoryAccess
+      const entries = readable(type)?.entries()
+      // An empty map is 0/0: a count of zero would be read beyond its end by some SDKs.
+      const bytes = entries === undefined || entries.length === 0 ? Buffer.alloc(0) : serializePairs(entries)
+      return memory.give(bytes, returnData, returnSize) ? Status.Ok : Status.InvalidMemoryAccess
+    },
+
+    proxy_set_header_map_pairs(type: number, pairsData: number, pairsSize: number): number {
+      if (type >>> 0 > LAST_MAP) return Status.BadArgument
+      const bytes = memory.view(pairsData, pairsSize)
+      if (bytes === undefined) return Status.InvalidMemoryAccess
+      const pairs = parsePairs(bytes)
+      if (pairs === undefined) return Status.BadArgument
+      return mapOf(type)?.assign(pairs) ? Status.Ok : Status.BadArgument
+    },
+
+    proxy_get_header_map_value(
+      type: number,
+      keyData: number,
+      keySize: number,
+      returnData: number,
+      returnSize: number
+    ): number {
+      if (type >>> 0 > LAST_MAP) return Status.BadArgument
+      const key = memory.latin1(keyData, keySize)
+      if (key === undefined || !memory.has(returnData, 4) || !memory.has(returnSize, 4)) {
+        return Status.InvalidMemoryAccess
+      }
+      const value = readable(type)?.get(key.toLowerCase())
+      // Modules of ABI 0.1.0 know no NotFound here.
+      if (value === undefined && instance.module.abiVersion !== '0.1.0') return Status.NotFound
+      const bytes = Buffer.from(value ?? '', 'latin1')
+      return memory.give(bytes, returnData, returnSize) ? Status.Ok : Status.InvalidMemoryAccess
+    },
+
+    proxy_add_header_map_value(
+      type: number,
+      keyData: number,
+      keySize: number,
+      valueData: number,
+      valueSize: number
+    ): number {
+      if (type >>> 0 > LAST_MAP) return Status.BadArgument
+      const key = memory.latin1(keyData, keySize)
+      const value = memory.latin1(valueData, valueSize)
+      if (key === undefined || value === undefined) return Status.InvalidMemoryAccess
+      return mapOf(type)?.add(key.toLowerCase(), value) ? Status.Ok : Status.BadArgument
+    },
+
+    proxy_replace_header_map_value(
+      type: number,
+      keyData: number,
+      keySize: number,
+      valueData: number,
+      valueSize: number
+    ): number {
+      if (type >>> 0 > LAST_MAP) return Status.BadArgument
+      const key = memory.latin1(keyData, keySize)
+      const value = memory.latin1(valueData, valueSize)
+      if (key === undefined || value === undefined) return Status.InvalidMemoryAccess
+      return mapOf(type)?.replace(key.toLowerCase(), value) ? Status.Ok : Status.BadArgument
+    },
+
+    proxy_remove_header_map_value(type: number, keyData: number, keySize: number): number {
+      if (type >>> 0 > LAST_MAP) return Status.BadArgument
+      const key = memory.latin1(keyData, keySize)
+      if (key === undefined) return Status.InvalidMemoryAccess
+      return mapOf(type)?.remove(key.toLowerCase()) ? Status.Ok : Status.BadArgument
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import { parsePairs } from '../byte-pairs.ts'
+import { isHeader } from '../header-map.ts'
+import type { Instance } from '../instance.ts'
+import { Status } from './constants.ts'
+import type { HostFunctions } from './host-functions.ts'
+
+/**
+ * The headers of a call, pseudo-headers first. `host` serves for `:authority`, `:method` defaults to GET and `:path` to
+ * `/`, as APISIX's filters expect; without an authority the client sends the upstream's own.
+ *
+ * @returns `undefined` when a name or value is none that HTTP allows
+ */
+function callHeaders(pairs: readonly string[]): string[] | undefined {
+  const pseudo: Record<string, string> = { ':method': 'GET', ':path': '/' }
+  const headers: string[] = []
+  let host: string | undefined
+  for (let i = 0; i < pairs.length; i += 2) {
+    const name = pairs[i]!.toLowerCase()
+    const value = pairs[i + 1]!
+    if (!isHeader(name, value)) return undefined
+    if (name.charCodeAt(0) === 58 /* : */) pseudo[name] = value
+    else if (name === 'host') host = value
+    else headers.push(name, value)
+  }
+  pseudo[':authority'] ??= host ?? ''
+  return [...Object.entries(pseudo).flat(), ...headers]
+}
+
+/** "HTTP calls" of the specification. The answer comes by `proxy_on_http_call_response`, never before this returns. */
+export function httpCalls(instance: Instance): HostFunctions {
+  const { memory } = instance
+  return {
+    proxy_http_call(
+      upstreamData: number,
+      upstreamSize: number,
+      headersData: number,
+      headersSize: number,
+      bodyData: number,
+      bodySize: number,
+      trailersData: number,
+      trailersSize: number,
+      timeout: number,
+      returnCallId: number
+    ): number {
+      const upstream = memory.utf8(upstreamData, upstreamSize)
+      const headerBytes = memory.view(headersData, headersSize)
+      const body = memory.copy(bodyData, bodySize)
+      const trailerBytes = memory.view(trailersData, trailersSize)
+      if (
+        upstream === undefined ||
+        headerBytes === undefined ||
+        body === undefined ||
+        trailerBytes === undefined ||
+        !memory.has(returnCallId, 4)
+      ) {
+        return Status.InvalidMemoryAccess
+      }
+      const pairs = parsePairs(headerBytes)
+      const trailers = parsePairs(trailerBytes)
+      const headers = pairs && callHeaders(pairs)
+      // A timeout of 2^31 ms and more is a negative number here.
+      if (headers === undefined || trailers === undefined || timeout < 0) return Status.BadArgument
+      const { active } = instance
+      if (active === undefined) return Status.InternalFailure
+      const id = instance.calls.dispatch(active, { upstream, headers, body, trailers, timeout })
+      if (id === undefined) return Status.BadArgument
+      memory.setU32(returnCallId, id)
+      return Status.Ok
+    }
+  }
+}

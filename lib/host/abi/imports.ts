@@ -1,0 +1,79 @@
+import type { Instance } from '../instance.ts'
+import { ProcessExit } from '../wasi/process.ts'
+import { createWasi, Errno } from '../wasi/wasi.ts'
+import { buffers } from './buffers.ts'
+import { configuration } from './configuration.ts'
+import { Status } from './constants.ts'
+import { contexts } from './contexts.ts'
+import { headerMaps } from './header-maps.ts'
+import type { HostFunctions } from './host-functions.ts'
+import { httpCalls } from './http-calls.ts'
+import { log } from './log.ts'
+import { properties } from './properties.ts'
+import { streamControl } from './stream-control.ts'
+import { time } from './time.ts'
+import { toolchain } from './toolchain.ts'
+
+/** One entry per family of the specification. All of them serve every ABI version. */
+const FAMILIES = [
+  log,
+  headerMaps,
+  buffers,
+  properties,
+  streamControl,
+  httpCalls,
+  configuration,
+  time,
+  contexts
+] satisfies ((instance: Instance) => HostFunctions)[]
+
+/**
+ * The imports of an instance: what its module asks for, and nothing else. What the host does not have becomes a stub, so
+ * that a module loads whatever it names; calling one answers Unimplemented, and warns once.
+ */
+export function createImports(instance: Instance): Record<string, Record<string, unknown>> {
+  const env: HostFunctions = toolchain(instance)
+  // Aborts throw on purpose: what toolchains import stands outside of the guard.
+  for (const family of FAMILIES) {
+    for (const [name, hostFunction] of Object.entries(family(instance))) env[name] = guard(instance, name, hostFunction)
+  }
+  const wasi = createWasi(instance)
+  const known: Record<string, HostFunctions> = { env, wasi_snapshot_preview1: wasi, wasi_unstable: wasi }
+
+  const imports: Record<string, HostFunctions> = {}
+  for (const { module, name } of instance.module.imports) {
+    imports[module] ??= {}
+    imports[module][name] = known[module]?.[name] ?? stub(instance, module, name)
+  }
+  return imports
+}
+
+/**
+ * Makes a host function total: whatever goes wrong in it is a status for the module, not an exception through its stack,
+ * which would leave it half done. Only what has ended the instance passes.
+ */
+function guard(instance: Instance, name: string, hostFunction: HostFunctions[string]): HostFunctions[string] {
+  return (a, b, c, d, e, f, g, h, i, j) => {
+    try {
+      return hostFunction(a, b, c, d, e, f, g, h, i, j)
+    } catch (error) {
+      if (instance.failure !== undefined || error instanceof ProcessExit) throw error
+      const { settings, active } = instance
+      instance.log.error({ plugin: settings.name, context: active?.id, err: error }, `${name} failed in the host`)
+      return Status.InternalFailure
+    }
+  }
+}
+
+function stub(instance: Instance, module: string, name: string): HostFunctions[string] {
+  const answer = module.startsWith('wasi') ? Errno.NoSys : Status.Unimplemented
+  let warned = false
+  return () => {
+    if (!warned) {
+      warned = true
+      const fields = { plugin: instance.settings.name, context: instance.active?.id }
+      instance.log.warn(fields, `the filter called ${module}.${name}, which this host does not have`)
+    }
+    return answer
+  }
+}

@@ -1,0 +1,75 @@
+import { parsePairs } from '../byte-pairs.ts'
+import { isHeader } from '../header-map.ts'
+import type { Instance } from '../instance.ts'
+import { Status, StreamType } from './constants.ts'
+import type { HostFunctions } from './host-functions.ts'
+
+/** "HTTP streams" of the specification: resuming, closing, and answering in place of the upstream. */
+export function streamControl(instance: Instance): HostFunctions {
+  const { memory, settings } = instance
+
+  function resume(type: number): number {
+    instance.activeHttpContext?.resume(type)
+    return Status.Ok
+  }
+
+  function warn(message: string): number {
+    instance.log.warn({ plugin: settings.name, context: instance.active?.id }, message)
+    return Status.Ok
+  }
+
+  return {
+    proxy_continue_stream(type: number): number {
+      // An HTTP filter may name the TCP stream below it; Rust's SDK would trap on any answer but Ok.
+      return type >>> 0 > StreamType.Upstream ? Status.BadArgument : resume(type)
+    },
+
+    proxy_close_stream(type: number): number {
+      if (type >>> 0 > StreamType.Upstream) return Status.BadArgument
+      const context = instance.activeHttpContext
+      if (context !== undefined && !context.ended) context.stream.reset()
+      return Status.Ok
+    },
+
+    // ABI 0.1.0
+    proxy_continue_request: () => resume(StreamType.HttpRequest),
+    proxy_continue_response: () => resume(StreamType.HttpResponse),
+    proxy_clear_route_cache: () => Status.Ok,
+
+    proxy_send_local_response(
+      status: number,
+      detailsData: number,
+      detailsSize: number,
+      bodyData: number,
+      bodySize: number,
+      headersData: number,
+      headersSize: number,
+      grpcStatus: number
+    ): number {
+      const details = memory.utf8(detailsData, detailsSize)
+      const body = memory.copy(bodyData, bodySize)
+      const serialized = memory.view(headersData, headersSize)
+      if (details === undefined || body === undefined || serialized === undefined) return Status.InvalidMemoryAccess
+      const pairs = parsePairs(serialized)
+      if (pairs === undefined) return Status.BadArgument
+      const headers: string[] = []
+      for (let i = 0; i < pairs.length; i += 2) {
+        const name = pairs[i]!.toLowerCase()
+        if (name.charCodeAt(0) === 58 /* : */) continue
+        if (!isHeader(name, pairs[i + 1]!)) return Status.BadArgument
+        headers.push(name, pairs[i + 1]!)
+      }
+      const context = instance.activeHttpContext
+      // Any status but Ok would trap Rust's SDK.
+      if (context === undefined) return warn('proxy_send_local_response outside of any stream has no effect')
+      if (context.ended) return warn('proxy_send_local_response has no effect: the stream is at its end')
+      let valid = status
+      if (status < 200 || status > 599) {
+        warn(`proxy_send_local_response: ${status} is no status of a response, 500 is sent`)
+        valid = 500
+      }
+      context.stream.sendLocalResponse({ status: valid, headers, body, details, grpcStatus })
+      return Status.Ok
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import type { Instance } from './instance.ts'
+import type { PluginContext } from './plugin-context.ts'
+
+/** How long a context whose `proxy_on_done` answered false may take until it calls `proxy_done`. */
+const DONE_GRACE_MS = 5000
+
+/**
+ * What plugin contexts and HTTP contexts have in common: an id within their instance, and an end (abi.md §6.4):
+ * `proxy_on_done`; when that answers false, `proxy_done` or a bounded wait; `proxy_on_delete`.
+ */
+export abstract class Context {
+  readonly instance: Instance
+  readonly id: number
+  /** The plugin context that this one belongs to; a plugin context's own is itself. */
+  abstract readonly root: PluginContext
+  /** Set when the end has begun. */
+  ended = false
+  #pending: ReturnType<typeof setTimeout> | undefined
+  #deleted = false
+
+  constructor(instance: Instance, id: number) {
+    this.instance = instance
+    this.id = id
+  }
+
+  /** Whether the end has begun and waits for the module to call `proxy_done`. */
+  get pending(): boolean {
+    return this.#pending !== undefined
+  }
+
+  /** Tells the module that the context is done, and deletes it, at once or when the module has called `proxy_done`. */
+  protected finish(): void {
+    const { instance } = this
+    const { proxy_on_done } = instance.callbacks
+    if (instance.failure === undefined && proxy_on_done !== undefined) {
+      const done = instance.call(this, 'proxy_on_done', proxy_on_done, this.id)
+      if (done === 0 && instance.failure === undefined) {
+        this.#pending = setTimeout(() => this.delete(), DONE_GRACE_MS)
+        this.#pending.unref()
+        return
+      }
+    }
+    this.delete()
+  }
+
+  /** `proxy_done`: the deletion follows when the callback that called it has returned. */
+  done(): boolean {
+    if (this.#pending === undefined) return false
+    clearTimeout(this.#pending)
+    queueMicrotask(() => this.delete())
+    return true
+  }
+
+  /** Deletes the context in the module (nothing is called when its instance has failed) and here. */
+  protected delete(): void {
+    if (this.#deleted) return
+    this.#deleted = true
+    clearTimeout(this.#pending)
+    this.#pending = undefined
+    const { instance } = this
+    if (instance.failure === undefined) this.beforeDelete()
+    const { proxy_on_delete } = instance.callbacks
+    if (instance.failure === undefined && proxy_on_delete !== undefined) {
+      instance.call(this, 'proxy_on_delete', proxy_on_delete, this.id)
+    }
+    instance.contexts.delete(this.id)
+    this.afterDelete()
+  }
+
+  /** Between done and delete. */
+  protected beforeDelete(): void {}
+  /** The id is free again. */
+  protected abstract afterDelete(): void
+}

@@ -1,0 +1,192 @@
+import { Action, StreamType } from './abi/constants.ts'
+import { Context } from './context.ts'
+import type { Callback } from './instance.ts'
+import type { PluginContext } from './plugin-context.ts'
+import type { Body, Stream } from './stream.ts'
+
+/** How a phase of one filter ended. */
+export const Outcome = {
+  /** On to the next filter. */
+  Continue: 0,
+  /** A filter answered, or reset the exchange: `Stream.interrupted`. */
+  Stop: 1,
+  /** The filter failed; its instance is gone. */
+  Failed: 2
+} as const
+export type Outcome = (typeof Outcome)[keyof typeof Outcome]
+
+/** A phase that had nothing to wait for ends at once, without a promise. */
+export type Pending<T> = T | Promise<T>
+
+/**
+ * An HTTP context: one filter in one exchange. Its phases call into the module and end when the filter lets the exchange
+ * go on: at once, or when the `Pause` that it returned is resumed, or when the http calls that it dispatched are
+ * answered (a `Continue` with calls outstanding waits for them, as APISIX does).
+ */
+export class HttpContext extends Context {
+  readonly root: PluginContext
+  readonly stream: Stream
+  /** What buffer 0 and 1 are, in the body callbacks and while paused from them. */
+  requestBody: Body | undefined
+  responseBody: Body | undefined
+  /** Whether the filter asked for the body: `wasm_process_req_body`, `wasm_process_resp_body` (apisix.md §1.4). */
+  wantsRequestBody = false
+  wantsResponseBody = false
+  /** The http calls of this context that are not answered yet. */
+  #calls = 0
+  /** The direction of the phase that is under way, or was the last. */
+  #direction: number = StreamType.HttpRequest
+  #inHeaders = false
+  #paused = false
+  #resumed = false
+  #settle: (() => void) | undefined
+
+  constructor(root: PluginContext, id: number, stream: Stream) {
+    super(root.instance, id)
+    this.root = root
+    this.stream = stream
+  }
+
+  create(): void {
+    const { instance } = this
+    instance.contexts.set(this.id, this)
+    const { proxy_on_context_create } = instance.callbacks
+    if (proxy_on_context_create !== undefined) {
+      instance.call(this, 'proxy_on_context_create', proxy_on_context_create, this.id, this.root.id)
+    }
+  }
+
+  get failed(): boolean {
+    return this.instance.failure !== undefined
+  }
+
+  get hasRequestBody(): boolean {
+    return this.wantsRequestBody && this.instance.callbacks.proxy_on_request_body !== undefined
+  }
+
+  get hasResponseBody(): boolean {
+    return this.wantsResponseBody && this.instance.callbacks.proxy_on_response_body !== undefined
+  }
+
+  /** @param endOfStream whether no body follows */
+  requestHeaders(endOfStream: boolean): Pending<Outcome> {
+    const callback = this.instance.callbacks.proxy_on_request_headers
+    this.#inHeaders = true
+    const count = this.stream.requestHeaders.entries().length / 2
+    return this.#run('proxy_on_request_headers', callback, StreamType.HttpRequest, count, endOfStream)
+  }
+
+  /** @param body the whole body, which the filter may change */
+  requestBodyPhase(body: Body): Pending<Outcome> {
+    this.requestBody = body
+    this.#inHeaders = false
+    const callback = this.instance.callbacks.proxy_on_request_body
+    const outcome = this.#run('proxy_on_request_body', callback, StreamType.HttpRequest, body.bytes.length, true)
+    return this.#after(outcome, clearRequestBody)
+  }
+
+  /** @param endOfStream whether no body follows */
+  responseHeaders(endOfStream: boolean): Pending<Outcome> {
+    const callback = this.instance.callbacks.proxy_on_response_headers
+    this.#inHeaders = true
+    const count = this.stream.responseHeaders.entries().length / 2
+    return this.#run('proxy_on_response_headers', callback, StreamType.HttpResponse, count, endOfStream)
+  }
+
+  /**
+   * @param chunk what has come of the body since the last call, which the filter may change
+   * @param endOfStream whether it is the last
+   */
+  responseBodyPhase(chunk: Body, endOfStream: boolean): Pending<Outcome> {
+    this.responseBody = chunk
+    this.#inHeaders = false
+    const callback = this.instance.callbacks.proxy_on_response_body
+    const { length } = chunk.bytes
+    const outcome = this.#run('proxy_on_response_body', callback, StreamType.HttpResponse, length, endOfStream)
+    return this.#after(outcome, clearResponseBody)
+  }
+
+  /**
+   * The exchange is over: done, log, delete.
+   *
+   * @param aborted the client left: outstanding calls of this context are aborted, and answered as failed before the end
+   */
+  end(aborted: boolean): void {
+    if (this.ended) return
+    this.ended = true
+    if (aborted) this.instance.calls.abort(this)
+    this.finish()
+  }
+
+  /** `proxy_continue_stream`: also before the pause that it ends is returned. */
+  resume(direction: number): void {
+    if (direction !== this.#direction) return
+    this.#resumed = true
+    this.wake()
+  }
+
+  /** Ends the wait of the phase that is under way, if there is one; how it ended is found out afterwards. */
+  wake(): void {
+    const settle = this.#settle
+    this.#settle = undefined
+    settle?.()
+  }
+
+  callDispatched(): void {
+    this.#calls++
+  }
+
+  callAnswered(): void {
+    this.#calls--
+    if (this.#calls === 0 && !this.#paused) this.wake()
+  }
+
+  #run(name: string, callback: Callback | undefined, direction: number, size: number, endOfStream: boolean) {
+    const { instance } = this
+    if (instance.failure !== undefined) return Outcome.Failed
+    if (callback === undefined) return Outcome.Continue
+    this.#direction = direction
+    this.#resumed = false
+    const action = instance.call(this, name, callback, this.id, size, endOfStream ? 1 : 0)
+    // C++ may answer 2, "continue and end the stream", which Envoy takes for Continue; whatever else is no Continue pauses.
+    this.#paused = action !== Action.Continue && !(action === Action.EndStream && this.#inHeaders)
+    const waits = !this.#resumed && (this.#paused || this.#calls > 0)
+    if (!waits || this.failed || this.stream.interrupted) return this.#outcome()
+    return new Promise<void>((resolve) => {
+      this.#settle = resolve
+    }).then(() => this.#outcome())
+  }
+
+  #outcome(): Outcome {
+    if (this.failed) return Outcome.Failed
+    return this.stream.interrupted ? Outcome.Stop : Outcome.Continue
+  }
+
+  #after(outcome: Pending<Outcome>, clear: (context: HttpContext) => void): Pending<Outcome> {
+    if (typeof outcome === 'number') {
+      clear(this)
+      return outcome
+    }
+    return outcome.then((settled) => {
+      clear(this)
+      return settled
+    })
+  }
+
+  protected override beforeDelete(): void {
+    const { proxy_on_log } = this.instance.callbacks
+    if (proxy_on_log !== undefined) this.instance.call(this, 'proxy_on_log', proxy_on_log, this.id)
+  }
+
+  protected afterDelete(): void {
+    this.root.httpContextEnded(this)
+  }
+}
+
+function clearRequestBody(context: HttpContext): void {
+  context.requestBody = undefined
+}
+
+function clearResponseBody(context: HttpContext): void {
+  context.responseBody = undefined
+}

@@ -1,0 +1,207 @@
+import { FST_WASM_START_FAILED, FST_WASM_TRAP } from '../errors.ts'
+import { createImports } from './abi/imports.ts'
+import type { Context } from './context.ts'
+import { HttpContext } from './http-context.ts'
+import { Memory } from './memory.ts'
+import type { Module } from './module.ts'
+import { OutstandingCalls } from './outstanding-calls.ts'
+import { PluginContext } from './plugin-context.ts'
+import type { HttpCallClient, Logger } from './stream.ts'
+import { ProcessExit } from './wasi/process.ts'
+import { StandardStreams } from './wasi/standard-streams.ts'
+
+export type Callback = (a?: number, b?: number, c?: number, d?: number, e?: number) => number
+
+/** The exports of a module that the host calls; those that it lacks are skipped. */
+const CALLBACKS = [
+  'proxy_on_context_create',
+  'proxy_on_vm_start',
+  'proxy_on_configure',
+  'proxy_on_request_headers',
+  'proxy_on_request_body',
+  'proxy_on_response_headers',
+  'proxy_on_response_body',
+  'proxy_on_http_call_response',
+  'proxy_on_done',
+  'proxy_on_log',
+  'proxy_on_delete'
+] as const
+type Callbacks = { readonly [Name in (typeof CALLBACKS)[number]]: Callback | undefined }
+
+/** What an instance is made with: the plugin's declaration, as the host needs it. */
+export interface PluginSettings {
+  readonly name: string
+  /** What the property `plugin_root_id` answers. */
+  readonly rootId: string
+  /** What `proxy_on_vm_start` reads. */
+  readonly vmConfiguration: Buffer
+  /** The WASI environment. */
+  readonly environment: Readonly<Record<string, string>>
+  readonly log: Logger
+  readonly httpCalls: HttpCallClient
+}
+
+/**
+ * One instance of a module, with a linear memory of its own: the "VM" of the specification. It is entered through `call`
+ * alone, which says on whose behalf, and catches what the module throws: from then on the instance has failed, and is
+ * never entered again.
+ */
+export class Instance {
+  readonly settings: PluginSettings
+  readonly module: Module
+  readonly memory: Memory = new Memory()
+  readonly callbacks: Callbacks
+  /** The contexts that are alive, by id. */
+  readonly contexts: Map<number, Context> = new Map()
+  readonly calls: OutstandingCalls
+  readonly startedAt: number = Date.now()
+  /** Why the instance is of no use any more. */
+  failure: Error | undefined
+  /** The context that the module was entered for, none while it is instantiated and initialized. */
+  current: Context | undefined
+  /** Whether `proxy_on_vm_start` is running: what modules of ABI 0.1.0 then read is the VM's configuration. */
+  startingVm = false
+  /** What `proxy_set_effective_context` chose, until the callback returns. */
+  effective: Context | undefined
+  readonly standardStreams: StandardStreams
+  readonly #onFailure: (instance: Instance) => void
+  readonly #freeIds: number[] = []
+  #nextId = 1
+  #vmStarted = false
+
+  /**
+   * Instantiates and initializes.
+   *
+   * @param onFailure called once, when the instance fails after it was made
+   * @throws FST_WASM_START_FAILED
+   */
+  constructor(module: Module, settings: PluginSettings, onFailure: (instance: Instance) => void) {
+    this.module = module
+    this.settings = settings
+    this.#onFailure = onFailure
+    this.calls = new OutstandingCalls(this)
+    this.standardStreams = new StandardStreams(this)
+    let exports: Record<string, unknown>
+    try {
+      const imports = createImports(this)
+      exports = new WebAssembly.Instance(module.compiled as WebAssembly.Module, imports).exports
+      const allocate = (exports.proxy_on_memory_allocate ?? exports.malloc) as (size: number) => number
+      this.memory.attach(exports.memory as WebAssembly.Memory, (size) => this.#allocate(allocate, size))
+      initialize(exports)
+    } catch (error) {
+      this.failure = error as Error
+      this.standardStreams.flush()
+      throw new FST_WASM_START_FAILED(settings.name, (error as Error).message, { cause: error as Error })
+    }
+    this.standardStreams.flush()
+    const callbacks: Record<string, unknown> = {}
+    for (const name of CALLBACKS) callbacks[name] = exports[name]
+    this.callbacks = callbacks as Callbacks
+  }
+
+  /** The context that host functions act on. */
+  get active(): Context | undefined {
+    return this.effective ?? this.current
+  }
+
+  /** The stream that host functions act on, when they act on one. */
+  get activeHttpContext(): HttpContext | undefined {
+    const { active } = this
+    return active instanceof HttpContext ? active : undefined
+  }
+
+  /** Where a line of the active context goes: to its request's logger when there is a request. */
+  get log(): Logger {
+    return this.activeHttpContext?.stream.log ?? this.settings.log
+  }
+
+  /**
+   * Calls an export on behalf of a context.
+   *
+   * @returns what the export returned; when it trapped, 0, and `failure` says why
+   */
+  call(context: Context, name: string, callback: Callback, a?: number, b?: number, c?: number, d?: number, e?: number) {
+    const { current, effective } = this
+    this.current = context
+    this.effective = undefined
+    let result = 0
+    try {
+      result = callback(a, b, c, d, e)
+    } catch (error) {
+      this.fail(name, error)
+    }
+    if (this.standardStreams.partial) this.standardStreams.flush()
+    this.current = current
+    this.effective = effective
+    return result
+  }
+
+  /** `proxy_on_vm_start`, before the first configuration of the instance. */
+  startVm(root: PluginContext): void {
+    if (this.#vmStarted) return
+    this.#vmStarted = true
+    const { proxy_on_vm_start } = this.callbacks
+    if (proxy_on_vm_start === undefined) return
+    const { length } = this.settings.vmConfiguration
+    this.startingVm = true
+    const started = this.call(root, 'proxy_on_vm_start', proxy_on_vm_start, root.id, length)
+    this.startingVm = false
+    if (started === 0 && this.failure === undefined)
+      this.fail('proxy_on_vm_start', new FST_WASM_START_FAILED(this.settings.name, 'it answered false'))
+  }
+
+  /** Marks the instance as failed: its contexts are woken, its calls cancelled, and nothing enters it again. */
+  fail(where: string, error: unknown): void {
+    if (this.failure !== undefined) return
+    const cause = error as Error
+    const failure = new FST_WASM_TRAP(this.settings.name, where, cause?.message ?? String(error), { cause })
+    this.failure = failure
+    this.standardStreams.flush()
+    const fields = { plugin: this.settings.name, context: this.current?.id, err: failure }
+    this.log.error(fields, `${this.settings.name}: failed to run wasm plugin: failed to run ${where}`)
+    this.calls.cancelAll()
+    const contexts = [...this.contexts.values()]
+    this.contexts.clear()
+    for (const context of contexts) if (context instanceof PluginContext) context.instanceFailed()
+    this.#onFailure(this)
+  }
+
+  /** A context id that none is using. Plugin contexts and HTTP contexts share one count, from 1. */
+  takeId(): number {
+    return this.#freeIds.pop() ?? this.#nextId++
+  }
+
+  /** The id of a plugin context that has ended: for another plugin context. */
+  giveId(id: number): void {
+    this.#freeIds.push(id)
+  }
+
+  #allocate(allocate: (size: number) => number, size: number): number {
+    try {
+      return allocate(size)
+    } catch (error) {
+      // The host function that wanted memory stands between this trap and `call`: it must not go on as if nothing was.
+      this.fail('the allocator', error)
+      throw error
+    }
+  }
+}
+
+/**
+ * Runs the module's own entry (abi.md §6.1): `_initialize` and then `main` for a reactor, else `_start` for a command;
+ * a module with neither had a start section, or needs nothing.
+ */
+function initialize(exports: Record<string, unknown>): void {
+  const { _initialize, _start, main } = exports as Record<string, Callback | undefined>
+  if (_initialize !== undefined) {
+    _initialize()
+    main?.(0, 0)
+  } else if (_start !== undefined) {
+    try {
+      _start()
+    } catch (error) {
+      // A command may end with exit(0); its exports stay usable.
+      if (!(error instanceof ProcessExit && error.exitCode === 0)) throw error
+    }
+  }
+}

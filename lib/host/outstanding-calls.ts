@@ -1,0 +1,92 @@
+import type { Context } from './context.ts'
+import { HttpContext } from './http-context.ts'
+import type { Instance } from './instance.ts'
+import type { PluginContext } from './plugin-context.ts'
+import type { HttpCall, HttpCallResponse } from './stream.ts'
+
+interface OutstandingCall {
+  readonly context: Context
+  readonly abort: () => void
+}
+
+/** The http calls of one instance that are not answered yet (abi.md §8). */
+export class OutstandingCalls {
+  readonly #instance: Instance
+  readonly #calls: Map<number, OutstandingCall> = new Map()
+  #lastId = 0
+
+  constructor(instance: Instance) {
+    this.#instance = instance
+  }
+
+  get size(): number {
+    return this.#calls.size
+  }
+
+  /**
+   * Sends a call on behalf of a context; an HTTP context waits for it.
+   *
+   * @returns the id of the call; `undefined` when it cannot be sent anywhere
+   */
+  dispatch(context: Context, call: HttpCall): number | undefined {
+    const id = this.#takeId()
+    const abort = this.#instance.settings.httpCalls.dispatch(call, (response) => this.#answer(id, response))
+    if (abort === undefined) return undefined
+    this.#calls.set(id, { context, abort })
+    if (context instanceof HttpContext) context.callDispatched()
+    return id
+  }
+
+  /** Aborts what a context has under way, and answers it as failed: the SDKs keep an entry for every id. */
+  abort(context: HttpContext): void {
+    // A copy: a filter that calls again when a call failed must not keep this loop going.
+    for (const [id, call] of [...this.#calls]) {
+      if (call.context !== context) continue
+      call.abort()
+      this.#answer(id, undefined)
+    }
+  }
+
+  /** Aborts what a plugin context and its HTTP contexts have under way, without an answer. */
+  cancel(root: PluginContext): void {
+    for (const [id, call] of this.#calls) {
+      if (call.context.root !== root) continue
+      this.#calls.delete(id)
+      call.abort()
+    }
+  }
+
+  cancelAll(): void {
+    for (const call of this.#calls.values()) call.abort()
+    this.#calls.clear()
+  }
+
+  #answer(id: number, response: HttpCallResponse | undefined): void {
+    const call = this.#calls.get(id)
+    if (call === undefined) return
+    this.#calls.delete(id)
+    const { root } = call.context
+    const { proxy_on_http_call_response } = this.#instance.callbacks
+    if (proxy_on_http_call_response !== undefined) {
+      root.callResponse = response
+      this.#instance.call(
+        root,
+        'proxy_on_http_call_response',
+        proxy_on_http_call_response,
+        root.id,
+        id,
+        response === undefined ? 0 : response.headers.length / 2,
+        response === undefined ? 0 : response.body.length,
+        response === undefined ? 0 : response.trailers.length / 2
+      )
+      root.callResponse = undefined
+    }
+    if (call.context instanceof HttpContext) call.context.callAnswered()
+  }
+
+  #takeId(): number {
+    do this.#lastId = (this.#lastId + 1) & 0x7fffffff
+    while (this.#lastId === 0 || this.#calls.has(this.#lastId))
+    return this.#lastId
+  }
+}

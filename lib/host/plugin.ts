@@ -1,0 +1,89 @@
+import { Instance, type PluginSettings } from './instance.ts'
+import type { Module } from './module.ts'
+import { PluginContext } from './plugin-context.ts'
+
+/** What `Plugin.status` tells. */
+export interface PluginStatus {
+  name: string
+  /** SHA-256 of the module */
+  digest: string
+  abi_version: string
+  /** The instance in use; `null` before the first request and after a trap */
+  instance: {
+    /** ISO 8601 */
+    started_at: string
+    memory_bytes: number
+  } | null
+  plugin_contexts: number
+  http_contexts: number
+  /** http calls that are not answered yet */
+  calls: number
+  /** Instances made so far */
+  instances: number
+  /** Instances that were discarded: traps, and starts that failed */
+  failures: number
+}
+
+/** A declared plugin: a module under a name, with at most one instance at a time. */
+export class Plugin {
+  readonly module: Module
+  readonly settings: PluginSettings
+  #instance: Instance | undefined
+  #instances = 0
+  #failures = 0
+
+  constructor(module: Module, settings: PluginSettings) {
+    this.module = module
+    this.settings = settings
+  }
+
+  get name(): string {
+    return this.settings.name
+  }
+
+  /**
+   * The instance, a fresh one when there is none or the last one has failed.
+   *
+   * @throws FST_WASM_START_FAILED
+   */
+  instance(): Instance {
+    if (this.#instance === undefined) {
+      this.#instances++
+      try {
+        this.#instance = new Instance(this.module, this.settings, (failed) => this.#discard(failed))
+      } catch (error) {
+        this.#failures++
+        throw error
+      }
+    }
+    return this.#instance
+  }
+
+  status(): PluginStatus {
+    const instance = this.#instance
+    let pluginContexts = 0
+    const contexts = instance === undefined ? 0 : instance.contexts.size
+    if (instance !== undefined) {
+      for (const context of instance.contexts.values()) if (context instanceof PluginContext) pluginContexts++
+    }
+    return {
+      name: this.name,
+      digest: this.module.digest,
+      abi_version: this.module.abiVersion,
+      instance:
+        instance === undefined
+          ? null
+          : { started_at: new Date(instance.startedAt).toISOString(), memory_bytes: instance.memory.size },
+      plugin_contexts: pluginContexts,
+      http_contexts: contexts - pluginContexts,
+      calls: instance?.calls.size ?? 0,
+      instances: this.#instances,
+      failures: this.#failures
+    }
+  }
+
+  #discard(failed: Instance): void {
+    this.#failures++
+    if (this.#instance === failed) this.#instance = undefined
+  }
+}

@@ -1,0 +1,89 @@
+import type { HeaderMap } from './header-map.ts'
+
+/** What a property may be. The host encodes it as Envoy does (abi.md §4.3). */
+export type PropertyValue =
+  | string // bytes, one latin1 character each
+  | Uint8Array // bytes
+  | number // an integer, 8 bytes
+  | bigint // a time or a duration in nanoseconds, 8 bytes
+  | boolean // 1 byte
+  | { readonly pairs: readonly string[] } // a map: name, value, …
+
+/** What `proxy_send_local_response` asks for. */
+export interface LocalResponse {
+  readonly status: number
+  /** name, value, …; names in lower case */
+  readonly headers: readonly string[]
+  readonly body: Buffer
+  /** For the log, never for the client. */
+  readonly details: string
+  /** −1: none */
+  readonly grpcStatus: number
+}
+
+/** Where the host writes lines: a pino logger, for one. */
+export interface Logger {
+  level?: string
+  trace(fields: object, message: string): void
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+  fatal(fields: object, message: string): void
+}
+
+/**
+ * One HTTP exchange, as far as filters can see and change it: the boundary between the host, which calls it from the
+ * host functions, and the gateway, which implements it. All filters of an exchange share one stream.
+ */
+export interface Stream {
+  readonly log: Logger
+  readonly requestHeaders: HeaderMap
+  readonly responseHeaders: HeaderMap
+  /** The local response or the reset that a filter asked for: the phase that is under way ends with it. */
+  readonly interrupted: boolean
+  /** @param path segments joined by one NUL */
+  getProperty(path: string): PropertyValue | undefined
+  setProperty(path: string, value: Buffer): void
+  /** Called from inside a callback; it takes effect after the callback has returned. */
+  sendLocalResponse(response: LocalResponse): void
+  /** Ends the exchange without a response. Called from inside a callback; takes effect after it. */
+  reset(): void
+}
+
+/** A body, or the chunk of one, that a callback may read and change. */
+export interface Body {
+  bytes: Buffer
+  changed: boolean
+}
+
+/** What a filter hands to `proxy_http_call`. */
+export interface HttpCall {
+  /** The id of an upstream, or `host[:port]`. */
+  readonly upstream: string
+  /** name, value, …, pseudo-headers among them */
+  readonly headers: readonly string[]
+  readonly body: Buffer
+  readonly trailers: readonly string[]
+  /** Milliseconds for the whole call, 0: no limit. */
+  readonly timeout: number
+}
+
+/** The answer of an http call. */
+export interface HttpCallResponse {
+  /** name, value, …, `:status` first */
+  readonly headers: string[]
+  readonly body: Buffer
+  readonly trailers: string[]
+}
+
+/**
+ * Sends http calls.
+ *
+ * `dispatch` answers `undefined` when nothing of that name can be called. Otherwise it answers a function that aborts
+ * the call, and `done` is called exactly once, never before `dispatch` has returned: with the response, or with
+ * `undefined` when there is none (refused, reset, timed out). It is not called after an abort.
+ */
+export interface HttpCallClient {
+  dispatch(call: HttpCall, done: (response: HttpCallResponse | undefined) => void): (() => void) | undefined
+}

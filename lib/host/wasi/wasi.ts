@@ -1,0 +1,173 @@
+import { randomFillSync } from 'node:crypto'
+import type { HostFunctions } from '../abi/host-functions.ts'
+import { wallClock } from '../abi/time.ts'
+import type { Instance } from '../instance.ts'
+import { process } from './process.ts'
+
+/** The error numbers of WASI preview 1 that are answered here. */
+export const Errno = {
+  Success: 0,
+  BadF: 8,
+  Fault: 21,
+  Inval: 28,
+  NoEnt: 44,
+  NoSys: 52,
+  NotSup: 58
+} as const
+
+const RANDOM_MAX = 65536
+/** A sleep holds the event loop, so one call sleeps no longer than this; Go's runtime calls again. */
+const SLEEP_MAX_MS = 100
+const SUBSCRIPTION_SIZE = 48
+const EVENT_SIZE = 32
+
+/**
+ * The part of WASI preview 1 that filters ask for (abi.md §10), under both of its names: clocks, randomness, the
+ * environment that the plugin was given, and standard output and error as log lines. There is no file and no socket.
+ */
+export function createWasi(instance: Instance): HostFunctions {
+  const { memory, standardStreams } = instance
+  const environment = Object.entries(instance.settings.environment).map(([name, value]) =>
+    Buffer.from(`${name}=${value}\0`)
+  )
+  const isStandard = (fd: number) => fd === 1 || fd === 2
+
+  function write(fd: number, iovs: number, count: number, returnSize: number): number {
+    if (!isStandard(fd)) return Errno.BadF
+    const n = count >>> 0
+    if (!memory.has(iovs, n * 8) || !memory.has(returnSize, 4)) return Errno.Fault
+    let text = ''
+    let written = 0
+    for (let i = 0; i < n; i++) {
+      const at = (iovs >>> 0) + i * 8
+      const size = memory.u32(at + 4)
+      const piece = memory.utf8(memory.u32(at), size)
+      if (piece === undefined) return Errno.Fault
+      text += piece
+      written += size
+    }
+    standardStreams.write(fd, text)
+    memory.setU32(returnSize, written)
+    return Errno.Success
+  }
+
+  return {
+    ...process,
+
+    args_get: () => Errno.Success,
+    args_sizes_get: (returnCount: number, returnSize: number) => giveSizes(returnCount, returnSize, 0, 0),
+
+    environ_get(pointers: number, bytes: number): number {
+      const size = environment.reduce((sum, entry) => sum + entry.length, 0)
+      if (!memory.has(pointers, environment.length * 4) || !memory.has(bytes, size)) return Errno.Fault
+      let at = bytes >>> 0
+      environment.forEach((entry, i) => {
+        memory.setU32((pointers >>> 0) + i * 4, at)
+        memory.write(at, entry)
+        at += entry.length
+      })
+      return Errno.Success
+    },
+    environ_sizes_get(returnCount: number, returnSize: number): number {
+      const size = environment.reduce((sum, entry) => sum + entry.length, 0)
+      return giveSizes(returnCount, returnSize, environment.length, size)
+    },
+
+    clock_res_get(clock: number, returnResolution: number): number {
+      if (clock !== 0 && clock !== 1) return Errno.NotSup
+      if (!memory.has(returnResolution, 8)) return Errno.Fault
+      memory.setU64(returnResolution, 1n)
+      return Errno.Success
+    },
+    clock_time_get(clock: number, _precision: bigint, returnTime: number): number {
+      if (clock !== 0 && clock !== 1) return Errno.NotSup
+      if (!memory.has(returnTime, 8)) return Errno.Fault
+      memory.setU64(returnTime, clock === 0 ? wallClock() : globalThis.process.hrtime.bigint())
+      return Errno.Success
+    },
+
+    random_get(buffer: number, size: number): number {
+      if (size >>> 0 > RANDOM_MAX) return Errno.Inval
+      const view = memory.view(buffer, size)
+      if (view === undefined) return Errno.Fault
+      randomFillSync(view)
+      return Errno.Success
+    },
+
+    fd_write: write,
+    fd_pwrite: (fd: number, iovs: number, count: number, _offset: bigint, returnSize: number) =>
+      write(fd, iovs, count, returnSize),
+    fd_read: () => Errno.NoSys,
+    fd_pread: () => Errno.NoSys,
+    fd_close: (fd: number) => (isStandard(fd) ? Errno.Success : Errno.BadF),
+    fd_seek: (fd: number) => (isStandard(fd) ? Errno.NotSup : Errno.BadF),
+    fd_fdstat_get(fd: number, returnStat: number): number {
+      if (!isStandard(fd)) return Errno.BadF
+      if (!memory.has(returnStat, 24)) return Errno.Fault
+      memory.write(returnStat, Buffer.alloc(24))
+      // rights_base: fd_write
+      memory.setU64((returnStat >>> 0) + 8, 64n)
+      return Errno.Success
+    },
+    fd_fdstat_set_flags: () => Errno.NoSys,
+    // No directory is open: the scan for them ends at the first answer.
+    fd_prestat_get: () => Errno.BadF,
+    fd_prestat_dir_name: () => Errno.NoSys,
+    fd_filestat_get: () => Errno.BadF,
+    path_open: () => Errno.NoEnt,
+
+    /**
+     * Waits for the first clock among the subscriptions, and reports it: Rust's standard library wants exactly the event
+     * that it subscribed to, and any error makes Go throw.
+     */
+    poll_oneoff(subscriptions: number, events: number, count: number, returnCount: number): number {
+      const n = count >>> 0
+      if (
+        !memory.has(subscriptions, n * SUBSCRIPTION_SIZE) ||
+        !memory.has(events, n * EVENT_SIZE) ||
+        !memory.has(returnCount, 4)
+      ) {
+        return Errno.Fault
+      }
+      let first = Number.POSITIVE_INFINITY
+      let firstAt = -1
+      for (let i = 0; i < n; i++) {
+        const at = (subscriptions >>> 0) + i * SUBSCRIPTION_SIZE
+        if (memory.view(at + 8, 1)![0] !== 0) continue // no clock
+        const wait = waitOf(at)
+        if (wait < first) {
+          first = wait
+          firstAt = at
+        }
+      }
+      if (firstAt === -1) {
+        memory.setU32(returnCount, 0)
+        return Errno.Success
+      }
+      if (first > 0) {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.min(first, SLEEP_MAX_MS))
+      }
+      const userdata = memory.u64(firstAt)
+      memory.write(events, Buffer.alloc(EVENT_SIZE))
+      memory.setU64(events, userdata)
+      memory.setU32(returnCount, 1)
+      return Errno.Success
+    }
+  }
+
+  function giveSizes(returnCount: number, returnSize: number, count: number, size: number): number {
+    if (!memory.has(returnCount, 4) || !memory.has(returnSize, 4)) return Errno.Fault
+    memory.setU32(returnCount, count)
+    memory.setU32(returnSize, size)
+    return Errno.Success
+  }
+
+  /** Milliseconds until a clock subscription is due. */
+  function waitOf(subscription: number): number {
+    const clock = memory.u32(subscription + 16)
+    const timeout = memory.u64(subscription + 24)
+    const absolute = (memory.view(subscription + 40, 1)![0]! & 1) === 1
+    const now = clock === 0 ? wallClock() : globalThis.process.hrtime.bigint()
+    return Number(absolute ? timeout - now : timeout) / 1e6
+  }
+}

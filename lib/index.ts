@@ -1,0 +1,90 @@
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { loadResources } from './config/resources.ts'
+import type { Options, RouteConfig } from './config/schema.ts'
+import { addHooks, kProxied } from './gateway/hooks.ts'
+import { Plans } from './gateway/plans.ts'
+import { loadPlugins } from './gateway/plugins.ts'
+import { Agents } from './gateway/upstream/agents.ts'
+import { HttpCalls } from './gateway/upstream/http-calls.ts'
+import { createProxy, type ProxyHandler } from './gateway/upstream/proxy.ts'
+import type { PluginStatus } from './host/index.ts'
+
+export type {
+  GlobalRule,
+  PluginConfig,
+  PluginDeclaration,
+  PluginEntry,
+  Service,
+  Timeout,
+  Upstream
+} from './config/schema.ts'
+export * from './errors.ts'
+export type { PluginStatus } from './host/index.ts'
+/** What `register` takes. */
+export type WasmGatewayOptions = Options
+/** `config.wasm` of a route. */
+export type WasmRouteConfig = RouteConfig
+
+/** `app.wasmGateway` */
+export interface WasmGateway {
+  /** A route handler that forwards to the upstream of the route's `config.wasm`. */
+  readonly proxy: ProxyHandler
+  /** What is loaded and alive. */
+  status(): { plugins: PluginStatus[] }
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    wasmGateway: WasmGateway
+  }
+  interface FastifyContextConfig {
+    wasm?: RouteConfig
+  }
+}
+
+/**
+ * Runs ProxyHandler-Wasm filters on the routes of an application that name them in `config.wasm`, and forwards routes whose
+ * handler is `app.wasmGateway.proxy` to upstreams. Await it before routes are declared, so that their configuration is
+ * checked when the server starts.
+ *
+ * @throws FST_WASM_… errors when an option, a file, a module or a reference is not what it must be
+ */
+const plugin: FastifyPluginAsync<Options> = async (app, options) => {
+  const resources = await loadResources(options)
+  const agents = new Agents()
+  const httpCalls = new HttpCalls(agents, app.log, (id) => plans.upstream(id))
+  const plugins = await loadPlugins(resources.plugins.values(), app.log, httpCalls)
+  const plans: Plans = new Plans(resources, plugins)
+
+  const proxy = await createProxy(app, agents)
+  app.decorate('wasmGateway', {
+    proxy,
+    status: () => ({ plugins: [...plugins.values()].map((plugin) => plugin.status()) })
+  })
+  planRoutes(app, plans, proxy)
+  addHooks(app, plans)
+  app.addHook('onClose', async () => {
+    await plans.close()
+    await agents.close()
+  })
+}
+
+/** Checks and plans each route when it is declared. */
+function planRoutes(app: FastifyInstance, plans: Plans, proxy: ProxyHandler): void {
+  app.addHook('onRoute', (route) => {
+    if (route.handler === proxy) route.config = Object.assign({}, route.config, { [kProxied]: true })
+    plans.of({ url: route.url, wasm: (route.config as { wasm?: unknown } | undefined)?.wasm })
+  })
+}
+
+export const wasmGateway: FastifyPluginAsync<Options> = fp(plugin, {
+  name: 'fastify-wasm-gateway',
+  fastify: '5.x'
+})
+
+export default wasmGateway
+// So that `require` answers the plugin itself.
+Object.assign(wasmGateway, { default: wasmGateway, wasmGateway })
+
+export { wasmGateway as 'module.exports' }
