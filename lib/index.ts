@@ -44,7 +44,7 @@ declare module 'fastify' {
 }
 
 /**
- * Runs ProxyHandler-Wasm filters on the routes of an application that name them in `config.wasm`, and forwards routes whose
+ * Runs Proxy-Wasm filters on the routes of an application that name them in `config.wasm`, and forwards routes whose
  * handler is `app.wasmGateway.proxy` to upstreams. Await it before routes are declared, so that their configuration is
  * checked when the server starts.
  *
