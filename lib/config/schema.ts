@@ -43,7 +43,7 @@ const PluginMeta = Type.Object({ disable: Optional(Type.Boolean()), priority: Op
 /** One plugin of a route, service, plugin_config or global rule. `conf` is checked by hand, in APISIX's words. */
 const PluginEntry = Type.Object(
   {
-    conf: Type.Unsafe<string | Record<string, unknown>>({}),
+    conf: Type.Unsafe<string | object>({}),
     _meta: Optional(PluginMeta),
     id: Optional(Type.String())
   },

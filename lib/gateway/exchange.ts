@@ -197,6 +197,8 @@ export class Exchange implements Stream {
     if (this.interrupted) return
     if (this.closed || this.reply.raw.headersSent) {
       this.log.warn({ details: response.details }, 'a filter wanted to respond when the response had been sent')
+      // In the middle of a body: what the filter will not have pass must not pass.
+      if (this.#active !== undefined) this.reset()
       return
     }
     this.#localResponse = response
