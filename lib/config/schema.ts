@@ -9,6 +9,9 @@ const Optional = Type.Optional
 /** Ids are 1 to 64 letters, digits, `-`, `_`, `.`; a whole number serves as its digits. */
 const Id = Type.Union([Type.String({ pattern: '^[a-zA-Z0-9-_.]{1,64}$' }), Type.Integer({ minimum: 1 })])
 
+/** Filters call upstreams by names of their own making: `outbound|80||svc` is one. */
+const UpstreamId = Type.Union([Type.String({ minLength: 1 }), Type.Integer({ minimum: 1 })])
+
 const described = {
   name: Optional(Type.String()),
   desc: Optional(Type.String()),
@@ -90,8 +93,8 @@ export const NodeMap = Type.Record(Type.String(), Weight)
 export const NodeList = Type.Array(Node)
 
 /** An upstream inside of a route or service. */
-export const InlineUpstream = Type.Object({ ...upstreamKeys, id: Optional(Id) }, closed)
-const Upstream = Type.Object({ ...upstreamKeys, id: Id }, closed)
+export const InlineUpstream = Type.Object({ ...upstreamKeys, id: Optional(UpstreamId) }, closed)
+const Upstream = Type.Object({ ...upstreamKeys, id: UpstreamId }, closed)
 
 const Service = Type.Object(
   {
@@ -99,7 +102,7 @@ const Service = Type.Object(
     id: Id,
     plugins: Optional(Plugins),
     upstream: Optional(InlineUpstream),
-    upstream_id: Optional(Id)
+    upstream_id: Optional(UpstreamId)
   },
   closed
 )
@@ -116,7 +119,7 @@ export const RouteConfig = Type.Object(
     plugin_config_id: Optional(Id),
     service_id: Optional(Id),
     upstream: Optional(InlineUpstream),
-    upstream_id: Optional(Id),
+    upstream_id: Optional(UpstreamId),
     timeout: Optional(Timeout)
   },
   closed

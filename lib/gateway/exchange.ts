@@ -70,7 +70,10 @@ export class Exchange implements Stream {
   }
 
   get requestHeaders(): RequestHeaders {
-    this.#requestHeaders ??= new RequestHeaders(this.request)
+    if (this.#requestHeaders === undefined) {
+      this.#requestHeaders = new RequestHeaders(this.request)
+      this.#requestHeaders.writable = this.progress === Progress.Request
+    }
     return this.#requestHeaders
   }
 
@@ -163,8 +166,11 @@ export class Exchange implements Stream {
     raw.method = method
   }
 
-  /** The response is framed by the method of the request that came. */
-  restoreMethod(): void {
+  /** There is a response: what filters would still change of the request has no effect any more. */
+  beginResponse(): void {
+    this.progress = Progress.Response
+    if (this.#requestHeaders !== undefined) this.#requestHeaders.writable = false
+    // The response is framed by the method of the request that came.
     if (this.#method !== undefined) this.request.raw.method = this.#method
     this.#method = undefined
   }

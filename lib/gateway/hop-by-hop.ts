@@ -17,7 +17,7 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
 ])
 
 /** The header names that `connection` declares to be hop-by-hop too. */
-export function namesIn(connection: readonly string[]): Set<string> {
+function namesIn(connection: readonly string[]): Set<string> {
   const names = new Set<string>()
   for (const value of connection) for (const name of value.split(',')) names.add(name.trim().toLowerCase())
   return names
@@ -27,15 +27,29 @@ export function namesIn(connection: readonly string[]): Set<string> {
  * Copies name, value, … without what is hop-by-hop.
  *
  * @param headers names in lower case
+ * @param received what came over the connection, names in any case, if `headers` has been changed since: `connection`
+ *   speaks of that and no more, or a client could take away what a filter has added
  */
-export function withoutHopByHop(headers: readonly string[]): string[] {
+export function withoutHopByHop(headers: readonly string[], received: readonly string[] = headers): string[] {
   const connection: string[] = []
-  for (let i = 0; i < headers.length; i += 2) if (headers[i] === 'connection') connection.push(headers[i + 1]!)
+  for (let i = 0; i < received.length; i += 2) {
+    if (received[i]!.length === 10 && received[i]!.toLowerCase() === 'connection') connection.push(received[i + 1]!)
+  }
   const named = connection.length > 0 ? namesIn(connection) : undefined
   const kept: string[] = []
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!
-    if (!HOP_BY_HOP.has(name) && !named?.has(name)) kept.push(name, headers[i + 1]!)
+    const value = headers[i + 1]!
+    if (HOP_BY_HOP.has(name)) continue
+    if (named?.has(name) && (received === headers || has(received, name, value))) continue
+    kept.push(name, value)
   }
   return kept
+}
+
+function has(received: readonly string[], name: string, value: string): boolean {
+  for (let i = 0; i < received.length; i += 2) {
+    if (received[i + 1] === value && received[i]!.toLowerCase() === name) return true
+  }
+  return false
 }

@@ -42,10 +42,13 @@ export function applyLocalResponse(
   return grpc ? Buffer.alloc(0) : response.body
 }
 
-/** Ends a response where it stands: the connection of HTTP/1, the stream of HTTP/2. */
+/**
+ * Ends a response where it stands, so that the client can tell: the connection of HTTP/1, the stream of HTTP/2, which
+ * Fastify would end as if that had been all.
+ */
 export function abortResponse(reply: FastifyReply): void {
   const raw = reply.raw as typeof reply.raw & { stream?: { close?: (code: number) => void } }
-  if (raw.stream?.close !== undefined) raw.stream.close(constants.NGHTTP2_CANCEL)
+  if (raw.stream?.close !== undefined) raw.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
   else raw.destroy()
 }
 

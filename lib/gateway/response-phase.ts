@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { FST_WASM_FILTER_FAILED } from '../errors.ts'
 import { type LocalResponse, Outcome } from '../host/index.ts'
-import { type Exchange, Progress, within } from './exchange.ts'
+import { type Exchange, within } from './exchange.ts'
 import { applyLocalResponse, errorResponse } from './local-response.ts'
 import { bufferedLength, discard, filterBuffer, filterStream } from './response-body.ts'
 
@@ -14,8 +14,7 @@ export const NOTHING: unique symbol = Symbol('fastify-wasm-gateway.nothing')
  * @returns the payload to send, at once when nothing had to wait; `NOTHING` when the exchange is over
  */
 export function runResponsePhase(exchange: Exchange, payload: unknown): unknown {
-  exchange.progress = Progress.Response
-  exchange.restoreMethod()
+  exchange.beginResponse()
   const body = unwrapResponse(exchange, payload)
   const length = bufferedLength(body)
   exchange.responseHeaders.begin(length)
@@ -89,9 +88,10 @@ function runBody(exchange: Exchange, payload: unknown): unknown {
 /** A filter will not have the body of a stream go on. What becomes of it, as the error that ends the stream. */
 function refuse(exchange: Exchange, outcome: Outcome): Error {
   const response = takeResponse(exchange, outcome)
-  if (exchange.wasReset) exchange.abort()
-  // Fastify turns the error of a stream whose head is not sent into a response, which this one then replaces.
-  else if (!exchange.reply.raw.headersSent) exchange.replacement = response
+  // Fastify turns the error of a stream whose head is not sent into a response, which this one then replaces. One whose
+  // head is sent it would end on HTTP/2 as if it were complete.
+  if (exchange.wasReset || exchange.reply.raw.headersSent) exchange.abort()
+  else exchange.replacement = response
   return new FST_WASM_FILTER_FAILED(exchange.failedPlugin)
 }
 

@@ -1,5 +1,37 @@
 import { isIP } from 'node:net'
-import { Agent, buildConnector } from 'undici'
+import { Agent, buildConnector, errors } from 'undici'
+
+/** Errors of connections that never came about: no node has seen anything of the request. */
+const beforeSending: WeakSet<Error> = new WeakSet()
+
+/** Whether a request failed for want of a connection (refused, not found, not trusted, too slow to connect). */
+export function failedToConnect(error: Error): boolean {
+  return beforeSending.has(error)
+}
+
+type Settle = (...result: Parameters<buildConnector.Callback>) => void
+
+/** Undici's own timer, which also closes the socket that does not connect, fires up to a second late. */
+function connectWithin(
+  milliseconds: number,
+  connect: buildConnector.connector,
+  target: buildConnector.Options,
+  callback: buildConnector.Callback
+): void {
+  let settled = false
+  const settle: Settle = (...result) => {
+    if (settled) {
+      result[1]?.destroy()
+      return
+    }
+    settled = true
+    clearTimeout(timer)
+    if (result[0] !== null) beforeSending.add(result[0])
+    callback(...result)
+  }
+  const timer = setTimeout(() => settle(new errors.ConnectTimeoutError(), null), milliseconds)
+  connect(target, settle)
+}
 
 /** The connections to upstream nodes: one agent for everything that shares connect timeout and TLS settings. */
 export class Agents {
@@ -19,7 +51,8 @@ export class Agents {
       agent = new Agent({
         connect: (options, callback) => {
           const { servername: _, ...rest } = options
-          connect(servername === undefined ? { ...rest, host: rest.hostname } : { ...rest, servername }, callback)
+          const target = servername === undefined ? { ...rest, host: rest.hostname } : { ...rest, servername }
+          connectWithin(connectTimeout, connect, target, callback)
         }
       })
       this.#agents.set(key, agent)

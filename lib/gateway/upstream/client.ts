@@ -2,7 +2,9 @@ import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { UpstreamNode } from '../../config/validate.ts'
 import { FST_WASM_UPSTREAM_FAILED, FST_WASM_UPSTREAM_TIMEOUT, FST_WASM_UPSTREAM_UNAVAILABLE } from '../../errors.ts'
-import type { Agents } from './agents.ts'
+import { type Agents, failedToConnect } from './agents.ts'
+import { Attempt, type UpstreamResponse } from './attempt.ts'
+import { OutgoingBody } from './outgoing-body.ts'
 import type { Timeouts, Upstream } from './upstream.ts'
 
 export interface UpstreamRequest {
@@ -11,40 +13,17 @@ export interface UpstreamRequest {
   readonly path: string
   /** name, value, …, without `host` and what is hop-by-hop */
   readonly headers: readonly string[]
-  /** The `host` of the client, for upstreams that it is passed to */
+  /** The `host` of the client, for upstreams that it is passed to; may be empty */
   readonly host: string
   readonly body: Buffer | Readable | null
   readonly timeouts: Timeouts
-  readonly signal: AbortSignal
-}
-
-export interface UpstreamResponse {
-  readonly statusCode: number
-  /** name, value, …, names in lower case */
-  readonly headers: string[]
-  readonly body: Readable
-  /** Complete when the body has ended */
-  readonly trailers: Record<string, string | string[]>
 }
 
 type Callback = (error: Error | null, response?: UpstreamResponse) => void
 
-const TIMEOUTS = new Set([
-  'UND_ERR_CONNECT_TIMEOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'ETIMEDOUT',
-  'FST_WASM_UPSTREAM_TIMEOUT'
-])
-/** After these the node may have begun to act on the request. */
-const AFTER_SENDING = new Set([
-  'UND_ERR_SOCKET',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'ECONNRESET',
-  'EPIPE',
-  'FST_WASM_UPSTREAM_TIMEOUT'
-])
+const TIMEOUTS = new Set(['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
+/** The connection broke when the node may have begun to act on the request. */
+const BROKEN = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 
 /**
@@ -54,12 +33,20 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
  *
  * Calls back once, never before it has returned: with the response, or with FST_WASM_UPSTREAM_UNAVAILABLE (503), _FAILED
  * (502) or _TIMEOUT (504).
+ *
+ * @returns what aborts the request, or its response
  */
-export function send(agents: Agents, request: UpstreamRequest, callback: Callback): void {
-  const { upstream, body } = request
+export function send(agents: Agents, request: UpstreamRequest, callback: Callback): () => void {
+  const { upstream, body, timeouts } = request
   const tried: UpstreamNode[] = []
-  const outgoing = body === null || Buffer.isBuffer(body) ? undefined : new OutgoingBody(body, request.timeouts.send)
+  const outgoing = body === null || Buffer.isBuffer(body) ? undefined : new OutgoingBody(body, timeouts.send)
+  let aborted = false
+  let current: Attempt | undefined
   attempt()
+  return () => {
+    aborted = true
+    current?.abort(new Error('the request was aborted'))
+  }
 
   function attempt(): void {
     const node = upstream.pick(tried)
@@ -69,37 +56,29 @@ export function send(agents: Agents, request: UpstreamRequest, callback: Callbac
       return
     }
     tried.push(node)
-    const agent = agentFor(agents, request, node)
-    const options = optionsFor(request, node, outgoing)
-    agent.request(options, (error, response) => {
-      if (error === null) callback(null, responseOf(response))
+    current = new Attempt(timeouts.read, outgoing, (error, response) => {
+      if (error === null) callback(null, response)
       else if (mayRetry(error)) attempt()
-      else callback(asGatewayError(outgoing?.failure ?? error))
+      else callback(asGatewayError(error))
     })
+    const serverName = upstream.scheme === 'https' ? upstream.serverNameFor(node) : undefined
+    const agent = agents.get(timeouts.connect, upstream.verify, serverName)
+    agent.dispatch(optionsFor(request, node, outgoing), current)
   }
 
   function mayRetry(error: Error & { code?: string }): boolean {
-    if (request.signal.aborted || outgoing?.begun) return false
+    if (aborted || outgoing?.begun) return false
     if (tried.length > upstream.retries || tried.length >= upstream.size) return false
-    const code = error.code ?? ''
-    if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED') {
-      return false
-    }
-    return !AFTER_SENDING.has(code) || IDEMPOTENT.has(request.method)
+    return failedToConnect(error) || (BROKEN.has(error.code ?? '') && IDEMPOTENT.has(request.method))
   }
-}
-
-function agentFor(agents: Agents, { upstream, timeouts }: UpstreamRequest, node: UpstreamNode): Dispatcher {
-  const serverName = upstream.scheme === 'https' ? upstream.serverNameFor(node) : undefined
-  return agents.get(timeouts.connect, upstream.verify, serverName)
 }
 
 function optionsFor(
   request: UpstreamRequest,
   node: UpstreamNode,
   outgoing: OutgoingBody | undefined
-): Dispatcher.RequestOptions {
-  const { upstream, timeouts } = request
+): Dispatcher.DispatchOptions {
+  const { upstream } = request
   const host = node.host.includes(':') ? `[${node.host}]` : node.host
   return {
     origin: `${upstream.scheme}://${host}:${node.port}`,
@@ -107,20 +86,12 @@ function optionsFor(
     method: request.method as Dispatcher.HttpMethod,
     headers: ['host', upstream.hostFor(node, request.host), ...request.headers],
     body: outgoing === undefined ? (request.body as Buffer | null) : (outgoing.chunks() as unknown as Readable),
-    headersTimeout: timeouts.read,
-    bodyTimeout: timeouts.read,
-    signal: outgoing === undefined ? request.signal : AbortSignal.any([request.signal, outgoing.signal]),
-    responseHeaders: 'raw',
+    // An attempt has timers of its own: undici's fire up to a second late.
+    headersTimeout: 0,
+    bodyTimeout: 0,
     // Otherwise undici takes the `host` header for it, and connects anew when that changes.
     ...(upstream.scheme === 'https' && { servername: upstream.serverNameFor(node) })
   }
-}
-
-function responseOf({ statusCode, headers, body, trailers }: Dispatcher.ResponseData): UpstreamResponse {
-  // `responseHeaders: 'raw'` answers a flat list, of the bytes as latin1.
-  const list = headers as unknown as string[]
-  for (let i = 0; i < list.length; i += 2) list[i] = list[i]!.toLowerCase()
-  return { statusCode, headers: list, body, trailers: trailers as Record<string, string | string[]> }
 }
 
 /** What a failure towards an upstream is for the client: 504 when time ran out, else 502. */
@@ -129,41 +100,4 @@ export function asGatewayError(error: Error & { code?: string }): Error & { stat
   const reason = error.code ?? error.message
   if (TIMEOUTS.has(error.code ?? '')) return new FST_WASM_UPSTREAM_TIMEOUT(reason, { cause: error })
   return new FST_WASM_UPSTREAM_FAILED(reason, { cause: error })
-}
-
-/**
- * A streamed body on its way to a node. The source is not touched before the node takes the first chunk, so that another
- * node can still be tried, and is not destroyed with the connection: it is the client's request.
- */
-class OutgoingBody {
-  begun = false
-  failure: Error | undefined
-  readonly #source: Readable
-  readonly #timeout: number
-  readonly #controller: AbortController = new AbortController()
-
-  /** @param timeout milliseconds between two writes */
-  constructor(source: Readable, timeout: number) {
-    this.#source = source
-    this.#timeout = timeout
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal
-  }
-
-  async *chunks(): AsyncGenerator<Buffer> {
-    this.begun = true
-    for await (const chunk of this.#source.iterator({ destroyOnReturn: false })) {
-      const timer = setTimeout(() => {
-        this.failure = new FST_WASM_UPSTREAM_TIMEOUT('it did not take the request in time')
-        this.#controller.abort(this.failure)
-      }, this.#timeout)
-      try {
-        yield chunk
-      } finally {
-        clearTimeout(timer)
-      }
-    }
-  }
 }

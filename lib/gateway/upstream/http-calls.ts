@@ -3,7 +3,8 @@ import { parseAddress } from '../../config/validate.ts'
 import type { HttpCall, HttpCallClient, HttpCallResponse, Logger } from '../../host/index.ts'
 import { withoutHopByHop } from '../hop-by-hop.ts'
 import type { Agents } from './agents.ts'
-import { send, type UpstreamResponse } from './client.ts'
+import type { UpstreamResponse } from './attempt.ts'
+import { send } from './client.ts'
 import { Upstream } from './upstream.ts'
 
 const MAX_RESPONSE_BODY = 8 * 1024 * 1024
@@ -34,19 +35,18 @@ export class HttpCalls implements HttpCallClient {
     const upstream = this.#upstream(call.upstream) ?? this.#address(call.upstream, pseudo[':scheme'])
     if (upstream === undefined) return undefined
 
-    const controller = new AbortController()
     let finished = false
     const finish = (response: HttpCallResponse | undefined) => {
       if (finished) return
       finished = true
       clearTimeout(timer)
-      if (!controller.signal.aborted || response === undefined) done(response)
+      done(response)
     }
     const fail = (error: Error) => {
       if (finished) return
       this.#log.warn({ err: error, upstream: call.upstream }, `http call to ${call.upstream} failed: ${error.message}`)
       finish(undefined)
-      controller.abort()
+      abort()
     }
     const timer =
       call.timeout === 0
@@ -57,12 +57,12 @@ export class HttpCalls implements HttpCallClient {
       method: pseudo[':method']!,
       path: pseudo[':path']!,
       headers: withoutLength(withoutHopByHop(headers.slice(first))),
-      host: pseudo[':authority'] || call.upstream,
+      // Without one, that of the node: an id is no host.
+      host: pseudo[':authority'] ?? '',
       body: call.body.length === 0 ? null : call.body,
-      timeouts: upstream.timeouts(undefined),
-      signal: controller.signal
+      timeouts: upstream.timeouts(undefined)
     }
-    send(this.#agents, request, (error, response) => {
+    const abort = send(this.#agents, request, (error, response) => {
       if (error !== null || response === undefined) fail(error!)
       else if (finished) response.body.on('error', () => {}).destroy()
       else collect(response, finish, fail)
@@ -70,7 +70,7 @@ export class HttpCalls implements HttpCallClient {
     return () => {
       finished = true
       clearTimeout(timer)
-      controller.abort()
+      abort()
     }
   }
 
@@ -107,13 +107,10 @@ function collect(
     chunks.push(chunk)
   })
   stream.on('end', () => {
-    const trailerList = Object.entries(trailers).flatMap(([name, value]) =>
-      [value].flat().flatMap((item) => [name.toLowerCase(), item])
-    )
     finish({
       headers: [':status', String(statusCode), ...headers],
       body: Buffer.concat(chunks, size),
-      trailers: trailerList
+      trailers
     })
   })
 }

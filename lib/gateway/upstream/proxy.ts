@@ -5,10 +5,11 @@ import { FST_WASM_UPSTREAM_FAILED, FST_WASM_UPSTREAM_UNAVAILABLE } from '../../e
 import { type Exchange, Progress } from '../exchange.ts'
 import { exchangeOf } from '../hooks.ts'
 import { withoutHopByHop } from '../hop-by-hop.ts'
-import { applyLocalResponse, errorResponse } from '../local-response.ts'
+import { abortResponse, applyLocalResponse, errorResponse } from '../local-response.ts'
 import { discard } from '../response-body.ts'
 import type { Agents } from './agents.ts'
-import { send, type UpstreamRequest, type UpstreamResponse } from './client.ts'
+import { asGatewayError, send, type UpstreamRequest } from './client.ts'
+import { passTrailers, sendHeadSoon } from './response-stream.ts'
 
 export type ProxyHandler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply
 
@@ -17,7 +18,8 @@ const kForward: unique symbol = Symbol('fastify-wasm-gateway.forward')
 
 interface Forward {
   readonly request: UpstreamRequest
-  trailers: UpstreamResponse['trailers']
+  trailers: readonly string[]
+  abort: (() => void) | undefined
 }
 
 interface RequestOptions {
@@ -35,7 +37,7 @@ class Requestable {
 
   request(options: RequestOptions, callback: (error: Error | null, response?: object) => void): void {
     const forward = options.headers[kForward]
-    send(this.#agents, forward.request, (error, response) => {
+    forward.abort = send(this.#agents, forward.request, (error, response) => {
       if (error !== null || response === undefined) {
         callback(error)
         return
@@ -86,22 +88,23 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
       applyLocalResponse(request, reply, errorResponse(new FST_WASM_UPSTREAM_UNAVAILABLE(reason)), false)
     )
   }
-  const controller = new AbortController()
-  exchange.onAbort = () => controller.abort()
   const headers = exchange.requestHeaders
+  const body = bodyOf(exchange)
   const forwarding: Forward = {
     request: {
       upstream,
       method: headers.get(':method')!,
-      path: headers.get(':path')!,
-      headers: forwardedHeaders(exchange),
+      path: originForm(headers.get(':path')!),
+      headers: forwardedHeaders(exchange, body),
       host: headers.get(':authority')!,
-      body: bodyOf(exchange),
-      timeouts: upstream.timeouts(exchange.plan.timeout),
-      signal: controller.signal
+      body,
+      timeouts: upstream.timeouts(exchange.plan.timeout)
     },
-    trailers: {}
+    trailers: [],
+    abort: undefined
   }
+  exchange.onAbort = () => forwarding.abort?.()
+  const ownConnection = reply.hasHeader('connection')
   from.call(reply, '/', {
     // The address is chosen per attempt, and the path sent as it is: no part of this URL is used.
     getUpstream: () => 'http://upstream',
@@ -115,7 +118,16 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
         discard(stream)
         return
       }
+      // Set by @fastify/reply-from where the node has answered before the body was there: a connection that is closed
+      // with bytes unread is reset, and the answer lost. Here the rest of the body is read, and thrown away.
+      if (!ownConnection && reply.hasHeader('connection')) reply.removeHeader('connection')
+      stream.once('error', (error) => {
+        // As long as no head is sent Fastify answers, with an error of its own.
+        if (!reply.raw.headersSent) exchange.replacement ??= errorResponse(asGatewayError(error))
+        else abortResponse(reply)
+      })
       passTrailers(reply, stream, forwarding)
+      sendHeadSoon(reply, stream)
       reply.send(stream)
     },
     onError: (_reply, { error }) => {
@@ -131,18 +143,41 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
   return reply
 }
 
-function forwardedHeaders(exchange: Exchange): string[] {
-  const list = withoutHopByHop(exchange.requestHeaders.entries())
+/** What filters see is the target as the client wrote it; a proxy's is a whole URL, which is not for the node to read. */
+function originForm(path: string): string {
+  const match = /^https?:\/\/[^/?#]*(\/?)/i.exec(path)
+  if (match === null) return path
+  return (match[1] === '' ? '/' : '') + path.slice(match[0].length - match[1]!.length)
+}
+
+function forwardedHeaders(exchange: Exchange, body: Buffer | Readable | null): string[] {
+  const { raw } = exchange.request
+  const list = withoutHopByHop(exchange.requestHeaders.entries(), raw.rawHeaders)
   const headers: string[] = []
-  const hasStreamedBody = exchange.requestBody === undefined && exchange.hasRequestBody
+  const cookies: string[] = []
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!
-    if (name.charCodeAt(0) === 58 /* : */) continue
-    // The length of a body that is at hand is undici's to say.
-    if (name === 'content-length' && !hasStreamedBody) continue
-    headers.push(name, list[i + 1]!)
+    if (name.charCodeAt(0) === 58 /* : */ || name === 'content-length') continue
+    if (name === 'cookie' && raw.httpVersionMajor === 2) cookies.push(list[i + 1]!)
+    else headers.push(name, list[i + 1]!)
+  }
+  // HTTP/2 splits them, and HTTP/1 wants them in one (RFC 9113 §8.2.3).
+  if (cookies.length > 0) headers.push('cookie', cookies.join('; '))
+  // The length of a body that is at hand is undici's to say. That of what streams through is the client's to say, and no
+  // filter's: one may have removed it without changing the body.
+  if (body === raw) {
+    const length = contentLengthOf(raw.rawHeaders)
+    if (length !== undefined) headers.push('content-length', length)
   }
   return headers
+}
+
+function contentLengthOf(rawHeaders: readonly string[]): string | undefined {
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    if (name.length === 14 && name.toLowerCase() === 'content-length') return rawHeaders[i + 1]
+  }
+  return undefined
 }
 
 /** What filters have read, else the stream that comes from the client. */
@@ -153,16 +188,23 @@ function bodyOf(exchange: Exchange): Buffer | Readable | null {
     return exchange.requestBody.bytes
   }
   if (!exchange.hasRequestBody) return null
-  // A route whose own handler calls the proxy has had its body parsed.
-  if (body === undefined || body === null) return raw
-  if (typeof body === 'string') return Buffer.from(body)
+  if (!raw.readableEnded && (body === undefined || body === null)) return raw
+  return parsedBody(body, exchange.requestHeaders.get('content-type'))
+}
+
+/** A route whose own handler calls the proxy has had its body parsed. */
+function parsedBody(body: unknown, contentType: string = ''): Buffer | Readable | null {
+  if (body === undefined) return null
   if (Buffer.isBuffer(body)) return body
-  return typeof (body as Readable).pipe === 'function' ? (body as Readable) : Buffer.from(JSON.stringify(body))
+  if (typeof (body as Readable | null)?.pipe === 'function') return body as Readable
+  const isText = typeof body === 'string' && !/^application\/(?:[^;]+\+)?json/i.test(contentType)
+  return Buffer.from(isText ? body : JSON.stringify(body))
 }
 
 /** Groups name, value, … as Fastify takes headers, without what is hop-by-hop. */
 function headersOf(list: readonly string[]): Record<string, string | string[]> {
-  const headers: Record<string, string | string[]> = {}
+  // No prototype: `constructor` is a header like others.
+  const headers: Record<string, string | string[]> = Object.create(null)
   const end = withoutHopByHop(list)
   for (let i = 0; i < end.length; i += 2) {
     const name = end[i]!
@@ -173,12 +215,4 @@ function headersOf(list: readonly string[]): Record<string, string | string[]> {
     else headers[name] = [present, value]
   }
   return headers
-}
-
-/** Undici knows the trailers when the body has ended, which is before anybody ends the response. */
-function passTrailers(reply: FastifyReply, stream: Readable, forwarding: Forward): void {
-  stream.once('end', () => {
-    const trailers = Object.entries(forwarding.trailers)
-    if (trailers.length > 0 && !reply.raw.writableEnded) reply.raw.addTrailers(Object.fromEntries(trailers) as never)
-  })
 }

@@ -40,7 +40,11 @@ export class Upstream {
     return this.#balancer.pick(tried)
   }
 
-  /** The `host` header that a node is sent, by `pass_host`. */
+  /**
+   * The `host` header that a node is sent, by `pass_host`.
+   *
+   * @param clientHost empty when the client said none, as HTTP/1.0 allows
+   */
   hostFor(node: UpstreamNode, clientHost: string): string {
     switch (this.#config.pass_host) {
       case 'node':
@@ -48,7 +52,7 @@ export class Upstream {
       case 'rewrite':
         return this.#config.upstream_host!
       default:
-        return clientHost
+        return clientHost === '' ? this.authority(node) : clientHost
     }
   }
 
@@ -57,7 +61,9 @@ export class Upstream {
    * gateway trusts.
    */
   serverNameFor(node: UpstreamNode): string {
-    return this.#config.pass_host === 'rewrite' ? this.#config.upstream_host!.replace(/:\d+$/, '') : node.host
+    if (this.#config.pass_host !== 'rewrite') return node.host
+    // Brackets are how an IPv6 address is written in `host`.
+    return this.#config.upstream_host!.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
   }
 
   /** `host:port`, without the port that the scheme implies. */

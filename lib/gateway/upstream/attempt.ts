@@ -1,0 +1,131 @@
+import { type Duplex, Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import { FST_WASM_UPSTREAM_TIMEOUT } from '../../errors.ts'
+import type { BodyWatcher, OutgoingBody } from './outgoing-body.ts'
+
+export interface UpstreamResponse {
+  readonly statusCode: number
+  /** name, value, …, names in lower case */
+  readonly headers: string[]
+  readonly body: Readable
+  /** name, value, …, names in lower case; complete when the body has ended */
+  readonly trailers: string[]
+}
+
+type Controller = Dispatcher.DispatchController
+
+/** As undici's own bodies. */
+const HIGH_WATER_MARK = 64 * 1024
+
+/** One request to one node, as undici reports of it. */
+export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
+  readonly #timeout: number
+  readonly #isStreamed: boolean
+  readonly #callback: (error: Error | null, response?: UpstreamResponse) => void
+  readonly #trailers: string[] = []
+  #controller: Controller | undefined
+  /** Runs while the node is to send something. */
+  #timer: NodeJS.Timeout | undefined
+  #body: Readable | undefined
+  #abortion: Error | undefined
+  #complete = false
+
+  /**
+   * @param timeout milliseconds between two reads
+   * @param callback is called once, never before the request has been dispatched
+   */
+  constructor(
+    timeout: number,
+    outgoing: OutgoingBody | undefined,
+    callback: (error: Error | null, response?: UpstreamResponse) => void
+  ) {
+    this.#timeout = timeout
+    this.#isStreamed = outgoing !== undefined
+    this.#callback = callback
+    if (outgoing !== undefined) outgoing.watcher = this
+  }
+
+  abort(error: Error): void {
+    if (this.#complete) return
+    this.#abortion ??= error
+    this.#controller?.abort(this.#abortion)
+  }
+
+  bodySent(): void {
+    if (this.#body === undefined && !this.#complete) this.#expect('it did not answer in time')
+  }
+
+  onRequestStart(controller: Controller): void {
+    this.#controller = controller
+    if (this.#abortion !== undefined) controller.abort(this.#abortion)
+    else if (!this.#isStreamed) this.#expect('it did not answer in time')
+  }
+
+  /** Only CONNECT comes to this, when a filter sets it: there is no tunnel through a filter. */
+  onRequestUpgrade(controller: Controller, _statusCode: number, _headers: unknown, socket: Duplex): void {
+    socket.destroy()
+    this.onResponseError(controller, new Error('it opened a tunnel'))
+  }
+
+  onResponseStart(controller: Controller, statusCode: number): void {
+    if (statusCode < 200) {
+      this.#timer?.refresh()
+      return
+    }
+    clearTimeout(this.#timer)
+    const body = new Readable({
+      highWaterMark: HIGH_WATER_MARK,
+      read: () => {
+        if (!controller.paused) return
+        this.#timer?.refresh()
+        controller.resume()
+      },
+      destroy: (error, done) => {
+        this.abort(error ?? new Error('the response was let go of'))
+        done(error)
+      }
+    })
+    this.#body = body
+    this.#expect('it stopped in its response')
+    this.#callback(null, { statusCode, headers: listOf(controller.rawHeaders), body, trailers: this.#trailers })
+  }
+
+  onResponseData(controller: Controller, chunk: Buffer): void {
+    this.#timer!.refresh()
+    if (!this.#body!.push(chunk)) controller.pause()
+  }
+
+  onResponseEnd(controller: Controller): void {
+    this.#end()
+    this.#trailers.push(...listOf(controller.rawTrailers))
+    this.#body!.push(null)
+  }
+
+  onResponseError(_controller: Controller | undefined, error: Error): void {
+    this.#end()
+    // Undici may report at once that it cannot send what it was given.
+    if (this.#body === undefined) queueMicrotask(() => this.#callback(error))
+    else this.#body.destroy(error)
+  }
+
+  #end(): void {
+    this.#complete = true
+    clearTimeout(this.#timer)
+  }
+
+  #expect(otherwise: string): void {
+    this.#timer = setTimeout(() => {
+      // It is the client that takes no more; the timer runs again when it does.
+      if (this.#controller?.paused) return
+      this.abort(new FST_WASM_UPSTREAM_TIMEOUT(otherwise))
+    }, this.#timeout)
+  }
+}
+
+/** Undici hands out the bytes, name, value, … */
+function listOf(raw: Controller['rawHeaders']): string[] {
+  return ((raw ?? []) as Buffer[]).map((item, i) => {
+    const text = item.toString('latin1')
+    return i % 2 === 0 ? text.toLowerCase() : text
+  })
+}
