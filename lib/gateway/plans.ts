@@ -119,5 +119,5 @@ export class Plans {
 }
 
 function bodyLimit(plugin: PluginDeclaration): number {
-  return (plugin.limits?.body_mib ?? DEFAULT_BODY_MIB) * MIB
+  return Math.ceil((plugin.limits?.body_mib ?? DEFAULT_BODY_MIB) * MIB)
 }

@@ -55,11 +55,15 @@ for (const [from, options, reference] of [
   ]
 ] as const) {
   test(`two routes that inherit from one ${from} have a plugin context each, and use their HTTP contexts again`, async (t) => {
-    const { url, filterLog, quiet } = await startApp(t, { plugins, ...(structuredClone(options) as unknown as WasmGatewayOptions) }, (app) => {
-      for (const host of ['foo.com', 'bar.com']) {
-        app.get(`/${host}`, { config: { wasm: { ...reference } } }, async () => 'hello world\n')
+    const { url, filterLog, quiet } = await startApp(
+      t,
+      { plugins, ...(structuredClone(options) as unknown as WasmGatewayOptions) },
+      (app) => {
+        for (const host of ['foo.com', 'bar.com']) {
+          app.get(`/${host}`, { config: { wasm: { ...reference } } }, async () => 'hello world\n')
+        }
       }
-    })
+    )
     for (const host of ['foo.com', 'bar.com', 'foo.com', 'bar.com']) {
       await request(`${url}/${host}`)
       await quiet()

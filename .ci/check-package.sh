@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Packs the package and uses it as its users do: installed in an empty application, by import, by require, by TypeScript.
+# The application stays in FOLDER/app.
+# usage: .ci/check-package.sh FOLDER
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$1
+
+npm run build
+npx publint --strict
+npm pack --ignore-scripts --silent --pack-destination "$work"
+tarball=$(ls "$work"/*.tgz)
+
+files=$(tar -tzf "$tarball")
+if grep -vE '^package/(dist/.+|README\.md|LICENSE|package\.json)$' <<<"$files"; then
+  echo 'the files above have no place in the package' >&2
+  exit 1
+fi
+for name in dist/index.js dist/index.d.ts dist/host/index.js README.md LICENSE package.json; do
+  grep -qx "package/$name" <<<"$files" || { echo "the package lacks $name" >&2; exit 1; }
+done
+
+app=$work/app
+mkdir -p "$app/filters"
+cp .ci/app/* "$app"
+cp fixtures/*/*.wasm "$app/filters"
+dev() { node -p "'$1@' + require('./package.json').devDependencies['$1']"; }
+fastify=$(node -p "'fastify@' + require('./package.json').peerDependencies.fastify")
+typescript=$(dev typescript) types=$(dev @types/node)
+cd "$app"
+echo '{ "name": "app", "private": true, "type": "module" }' >package.json
+npm install --silent --no-audit --no-fund "$tarball" "$fastify" "$typescript" "$types"
+echo 'import'
+node import.mjs
+echo 'require'
+node require.cjs
+echo 'types'
+npx tsc -p .
