@@ -35,8 +35,8 @@ export abstract class Context {
     if (instance.failure === undefined && proxy_on_done !== undefined) {
       const done = instance.call(this, 'proxy_on_done', proxy_on_done, this.id)
       if (done === 0 && instance.failure === undefined) {
+        // Not unref'd: who awaits the end, the close of a server for one, must not see the process exit before it.
         this.#pending = setTimeout(() => this.delete(), DONE_GRACE_MS)
-        this.#pending.unref()
         return
       }
     }
@@ -47,6 +47,7 @@ export abstract class Context {
   done(): boolean {
     if (this.#pending === undefined) return false
     clearTimeout(this.#pending)
+    this.#pending = undefined
     queueMicrotask(() => this.delete())
     return true
   }
@@ -64,6 +65,7 @@ export abstract class Context {
       instance.call(this, 'proxy_on_delete', proxy_on_delete, this.id)
     }
     instance.contexts.delete(this.id)
+    if (instance.effective === this) instance.effective = undefined
     this.afterDelete()
   }
 

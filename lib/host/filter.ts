@@ -32,7 +32,7 @@ export class Filter {
     return context.createHttpContext(stream)
   }
 
-  /** Ends the plugin context, after its last HTTP context. */
+  /** Ends the plugin context and the HTTP contexts in it. */
   async close(): Promise<void> {
     const context = this.#context
     this.#context = undefined

@@ -72,7 +72,8 @@ export class HeaderList implements HeaderMap {
   getAll(name: string): string[] {
     const values: string[] = []
     const list = this.list
-    for (let i = 0; i < list.length; i += 2) if (list[i] === name) values.push(list[i + 1]!)
+    const key = this.#key(name)
+    for (let i = 0; i < list.length; i += 2) if (list[i] === key) values.push(list[i + 1]!)
     return values
   }
 

@@ -8,7 +8,7 @@ import type { Body, Stream } from './stream.ts'
 export const Outcome = {
   /** On to the next filter. */
   Continue: 0,
-  /** A filter answered, or reset the exchange: `Stream.interrupted`. */
+  /** A filter answered, or reset the exchange: `Stream.interrupted`. Or the exchange is over: the client left. */
   Stop: 1,
   /** The filter failed; its instance is gone. */
   Failed: 2
@@ -34,12 +34,18 @@ export class HttpContext extends Context {
   wantsResponseBody = false
   /** The http calls of this context that are not answered yet. */
   #calls = 0
+  /** Those among them that were dispatched since the last phase ended: the phase under way waits for no others. */
+  #phaseCalls = 0
+  /** How many phases have ended. */
+  #phase = 0
   /** The direction of the phase that is under way, or was the last. */
   #direction: number = StreamType.HttpRequest
   #inHeaders = false
   #paused = false
   #resumed = false
   #settle: (() => void) | undefined
+  /** Gone from the module, but its id is not free: an answer is to come. */
+  #deletedWithCalls = false
 
   constructor(root: PluginContext, id: number, stream: Stream) {
     super(root.instance, id)
@@ -116,6 +122,7 @@ export class HttpContext extends Context {
     this.ended = true
     if (aborted) this.instance.calls.abort(this)
     this.finish()
+    this.wake()
   }
 
   /** `proxy_continue_stream`: also before the pause that it ends is returned. */
@@ -132,25 +139,33 @@ export class HttpContext extends Context {
     settle?.()
   }
 
-  callDispatched(): void {
+  /** @returns which phase may wait for the call, for `callAnswered` */
+  callDispatched(): number {
     this.#calls++
+    this.#phaseCalls++
+    return this.#phase
   }
 
-  callAnswered(): void {
+  callAnswered(phase: number): void {
     this.#calls--
-    if (this.#calls === 0 && !this.#paused) this.wake()
+    if (phase === this.#phase) {
+      this.#phaseCalls--
+      if (this.#phaseCalls === 0 && !this.#paused) this.wake()
+    }
+    if (this.#calls === 0 && this.#deletedWithCalls) this.root.freeId(this.id)
   }
 
   #run(name: string, callback: Callback | undefined, direction: number, size: number, endOfStream: boolean) {
     const { instance } = this
     if (instance.failure !== undefined) return Outcome.Failed
+    if (this.ended) return Outcome.Stop
     if (callback === undefined) return Outcome.Continue
     this.#direction = direction
     this.#resumed = false
     const action = instance.call(this, name, callback, this.id, size, endOfStream ? 1 : 0)
     // C++ may answer 2, "continue and end the stream", which Envoy takes for Continue; whatever else is no Continue pauses.
     this.#paused = action !== Action.Continue && !(action === Action.EndStream && this.#inHeaders)
-    const waits = !this.#resumed && (this.#paused || this.#calls > 0)
+    const waits = !this.#resumed && (this.#paused || this.#phaseCalls > 0)
     if (!waits || this.failed || this.stream.interrupted) return this.#outcome()
     return new Promise<void>((resolve) => {
       this.#settle = resolve
@@ -158,8 +173,10 @@ export class HttpContext extends Context {
   }
 
   #outcome(): Outcome {
+    this.#phase++
+    this.#phaseCalls = 0
     if (this.failed) return Outcome.Failed
-    return this.stream.interrupted ? Outcome.Stop : Outcome.Continue
+    return this.stream.interrupted || this.ended ? Outcome.Stop : Outcome.Continue
   }
 
   #after(outcome: Pending<Outcome>, clear: (context: HttpContext) => void): Pending<Outcome> {
@@ -179,6 +196,9 @@ export class HttpContext extends Context {
   }
 
   protected afterDelete(): void {
+    // The SDKs know whose answer it is by the id: while one is to come, the id must not be another exchange's.
+    if (this.#calls === 0) this.root.freeId(this.id)
+    else this.#deletedWithCalls = true
     this.root.httpContextEnded(this)
   }
 }

@@ -7,7 +7,7 @@ import type { Module } from './module.ts'
 import { OutstandingCalls } from './outstanding-calls.ts'
 import { PluginContext } from './plugin-context.ts'
 import type { HttpCallClient, Logger } from './stream.ts'
-import { ProcessExit } from './wasi/process.ts'
+import { ProcessExit } from './wasi/process-exit.ts'
 import { StandardStreams } from './wasi/standard-streams.ts'
 
 export type Callback = (a?: number, b?: number, c?: number, d?: number, e?: number) => number
@@ -86,7 +86,7 @@ export class Instance {
       const imports = createImports(this)
       exports = new WebAssembly.Instance(module.compiled as WebAssembly.Module, imports).exports
       const allocate = (exports.proxy_on_memory_allocate ?? exports.malloc) as (size: number) => number
-      this.memory.attach(exports.memory as WebAssembly.Memory, (size) => this.#allocate(allocate, size))
+      this.memory.attach(exports.memory as { readonly buffer: ArrayBuffer }, (size) => this.#allocate(allocate, size))
       initialize(exports)
     } catch (error) {
       this.failure = error as Error
@@ -118,9 +118,11 @@ export class Instance {
   /**
    * Calls an export on behalf of a context.
    *
-   * @returns what the export returned; when it trapped, 0, and `failure` says why
+   * @returns what the export returned; when it trapped, 0, and `failure` says why. 0 as well when the instance had failed
+   *   before: V8 would go on calling it
    */
   call(context: Context, name: string, callback: Callback, a?: number, b?: number, c?: number, d?: number, e?: number) {
+    if (this.failure !== undefined) return 0
     const { current, effective } = this
     this.current = context
     this.effective = undefined

@@ -1,6 +1,11 @@
 /** The host's hold on a filter's linear memory. Nothing outside `lib/host` sees it. */
 export type Allocator = (size: number) => number
 
+/** A WebAssembly.Memory: `buffer` is another one after it has grown. */
+interface LinearMemory {
+  readonly buffer: ArrayBuffer
+}
+
 const EMPTY = Buffer.alloc(0)
 
 /**
@@ -12,13 +17,13 @@ const EMPTY = Buffer.alloc(0)
  * empty is then out of bounds.
  */
 export class Memory {
-  #memory: WebAssembly.Memory | undefined
+  #memory: LinearMemory | undefined
   #allocate: Allocator | undefined
   #attached: ArrayBuffer | undefined
   #bytes: Buffer = EMPTY
   #view: DataView = new DataView(new ArrayBuffer(0))
 
-  attach(memory: WebAssembly.Memory, allocate: Allocator): void {
+  attach(memory: LinearMemory, allocate: Allocator): void {
     this.#memory = memory
     this.#allocate = allocate
     this.#refresh()
@@ -30,10 +35,15 @@ export class Memory {
     return this.#bytes.length
   }
 
-  /** Whether `length` bytes may be read or written at `pointer`. An empty range is everywhere (abi.md §2.2). */
+  /**
+   * Whether `length` bytes may be read or written at `pointer`. An empty range is everywhere (abi.md §2.2).
+   *
+   * @param length as the module gave it, or a product of that: only a negative one is an unsigned number in disguise, and
+   *   a product may be more than 2^32, which must not wrap
+   */
   has(pointer: number, length: number): boolean {
     this.#refresh()
-    return length === 0 || (pointer >>> 0) + (length >>> 0) <= this.#bytes.length
+    return length === 0 || (pointer >>> 0) + (length < 0 ? length >>> 0 : length) <= this.#bytes.length
   }
 
   /** A view of the range, valid until the next call into the module; `undefined` when it is out of bounds. */

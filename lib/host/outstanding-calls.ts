@@ -6,6 +6,8 @@ import type { HttpCall, HttpCallResponse } from './stream.ts'
 
 interface OutstandingCall {
   readonly context: Context
+  /** The phase of the HTTP context that may wait for it. */
+  readonly phase: number
   readonly abort: () => void
 }
 
@@ -32,8 +34,7 @@ export class OutstandingCalls {
     const id = this.#takeId()
     const abort = this.#instance.settings.httpCalls.dispatch(call, (response) => this.#answer(id, response))
     if (abort === undefined) return undefined
-    this.#calls.set(id, { context, abort })
-    if (context instanceof HttpContext) context.callDispatched()
+    this.#calls.set(id, { context, phase: context instanceof HttpContext ? context.callDispatched() : 0, abort })
     return id
   }
 
@@ -41,7 +42,8 @@ export class OutstandingCalls {
   abort(context: HttpContext): void {
     // A copy: a filter that calls again when a call failed must not keep this loop going.
     for (const [id, call] of [...this.#calls]) {
-      if (call.context !== context) continue
+      // When the module traps at an answer, the others have been cancelled.
+      if (call.context !== context || !this.#calls.has(id)) continue
       call.abort()
       this.#answer(id, undefined)
     }
@@ -81,7 +83,7 @@ export class OutstandingCalls {
       )
       root.callResponse = undefined
     }
-    if (call.context instanceof HttpContext) call.context.callAnswered()
+    if (call.context instanceof HttpContext) call.context.callAnswered(call.phase)
   }
 
   #takeId(): number {

@@ -66,16 +66,21 @@ export class PluginContext extends Context {
     return context
   }
 
+  /** The id of an ended HTTP context may be used again. */
+  freeId(id: number): void {
+    this.#freeIds.push(id)
+  }
+
   httpContextEnded(context: HttpContext): void {
     this.#httpContexts.delete(context)
-    this.#freeIds.push(context.id)
     if (this.ended && this.#httpContexts.size === 0) this.finish()
   }
 
-  /** Ends the context once its last HTTP context has ended. Resolves when it is deleted. */
+  /** Ends the context, after the HTTP contexts in it: nobody will serve their exchanges. Resolves when it is deleted. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#closed = resolve
+      for (const context of [...this.#httpContexts]) context.end(true)
       this.ended = true
       if (this.instance.failure !== undefined) resolve()
       else if (this.#httpContexts.size === 0) this.finish()

@@ -83,7 +83,9 @@ export class Plugin {
   }
 
   #discard(failed: Instance): void {
+    // One that fails while it is made is counted where it is made.
+    if (this.#instance !== failed) return
     this.#failures++
-    if (this.#instance === failed) this.#instance = undefined
+    this.#instance = undefined
   }
 }

@@ -182,3 +182,15 @@ test('thousands of exchanges, some of them left by their clients, leave no conte
   }
   assert.equal(app.wasmGateway.status().plugins[0]!.failures, 0)
 })
+
+test('closing the application ends a request that a filter holds for ever', async (t) => {
+  const { app, filterLog } = await startApp(t, { plugins: scripted('a') }, (app) => {
+    const conf = { request_headers: [say('paused'), { op: 'pause' }], log: [say('log')] }
+    app.get('/', { config: { wasm: { plugins: { a: { conf } } } } }, async () => '')
+  })
+  const held = app.inject('/')
+  for (let i = 0; i < 200 && filterLog().length === 0; i++) await sleep(10)
+  await app.close()
+  assert.equal((await held).statusCode, 503)
+  assert.deepEqual(filterLog(), ['paused', 'log'])
+})

@@ -4,6 +4,9 @@ import type { Instance } from '../instance.ts'
 import { Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 
+/** What is none of a request's pseudo-headers, `:status` above all, is refused. */
+const PSEUDO_HEADERS: readonly string[] = [':method', ':path', ':authority', ':scheme']
+
 /**
  * The headers of a call, pseudo-headers first. `host` serves for `:authority`, `:method` defaults to GET and `:path` to
  * `/`, as APISIX's filters expect; without an authority the client sends the upstream's own.
@@ -18,12 +21,24 @@ function callHeaders(pairs: readonly string[]): string[] | undefined {
     const name = pairs[i]!.toLowerCase()
     const value = pairs[i + 1]!
     if (!isHeader(name, value)) return undefined
-    if (name.charCodeAt(0) === 58 /* : */) pseudo[name] = value
+    if (PSEUDO_HEADERS.includes(name)) pseudo[name] = value
+    else if (name.charCodeAt(0) === 58 /* : */) return undefined
     else if (name === 'host') host = value
     else headers.push(name, value)
   }
   pseudo[':authority'] ??= host ?? ''
   return [...Object.entries(pseudo).flat(), ...headers]
+}
+
+/** The trailers of a call; `undefined` when a name or value is none that HTTP allows. */
+function callTrailers(pairs: readonly string[]): string[] | undefined {
+  const trailers: string[] = []
+  for (let i = 0; i < pairs.length; i += 2) {
+    const name = pairs[i]!.toLowerCase()
+    if (name.charCodeAt(0) === 58 /* : */ || !isHeader(name, pairs[i + 1]!)) return undefined
+    trailers.push(name, pairs[i + 1]!)
+  }
+  return trailers
 }
 
 /** "HTTP calls" of the specification. The answer comes by `proxy_on_http_call_response`, never before this returns. */
@@ -56,8 +71,9 @@ export function httpCalls(instance: Instance): HostFunctions {
         return Status.InvalidMemoryAccess
       }
       const pairs = parsePairs(headerBytes)
-      const trailers = parsePairs(trailerBytes)
+      const trailerPairs = parsePairs(trailerBytes)
       const headers = pairs && callHeaders(pairs)
+      const trailers = trailerPairs && callTrailers(trailerPairs)
       // A timeout of 2^31 ms and more is a negative number here.
       if (headers === undefined || trailers === undefined || timeout < 0) return Status.BadArgument
       const { active } = instance

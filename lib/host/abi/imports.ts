@@ -1,5 +1,5 @@
 import type { Instance } from '../instance.ts'
-import { ProcessExit } from '../wasi/process.ts'
+import { ProcessExit } from '../wasi/process-exit.ts'
 import { createWasi, Errno } from '../wasi/wasi.ts'
 import { buffers } from './buffers.ts'
 import { configuration } from './configuration.ts'
@@ -34,25 +34,36 @@ const FAMILIES = [
 export function createImports(instance: Instance): Record<string, Record<string, unknown>> {
   const env: HostFunctions = toolchain(instance)
   // Aborts throw on purpose: what toolchains import stands outside of the guard.
-  for (const family of FAMILIES) {
-    for (const [name, hostFunction] of Object.entries(family(instance))) env[name] = guard(instance, name, hostFunction)
-  }
-  const wasi = createWasi(instance)
+  for (const family of FAMILIES) addGuarded(env, instance, family(instance), Status.InternalFailure)
+  const wasi: HostFunctions = {}
+  addGuarded(wasi, instance, createWasi(instance), Errno.Io)
   const known: Record<string, HostFunctions> = { env, wasi_snapshot_preview1: wasi, wasi_unstable: wasi }
 
-  const imports: Record<string, HostFunctions> = {}
+  // A module chooses these names. `__proto__` or `constructor` must not lead to an object of JavaScript's own: to change
+  // one, or to have its functions as imports.
+  const imports: Record<string, HostFunctions> = Object.create(null)
   for (const { module, name } of instance.module.imports) {
-    imports[module] ??= {}
-    imports[module][name] = known[module]?.[name] ?? stub(instance, module, name)
+    const functions = Object.hasOwn(known, module) ? known[module]! : {}
+    imports[module] ??= Object.create(null) as HostFunctions
+    imports[module][name] = Object.hasOwn(functions, name) ? functions[name]! : stub(instance, module, name)
   }
   return imports
+}
+
+function addGuarded(to: HostFunctions, instance: Instance, functions: HostFunctions, failure: number): void {
+  for (const [name, hostFunction] of Object.entries(functions)) to[name] = guard(instance, name, hostFunction, failure)
 }
 
 /**
  * Makes a host function total: whatever goes wrong in it is a status for the module, not an exception through its stack,
  * which would leave it half done. Only what has ended the instance passes.
  */
-function guard(instance: Instance, name: string, hostFunction: HostFunctions[string]): HostFunctions[string] {
+function guard(
+  instance: Instance,
+  name: string,
+  hostFunction: HostFunctions[string],
+  failure: number
+): HostFunctions[string] {
   return (a, b, c, d, e, f, g, h, i, j) => {
     try {
       return hostFunction(a, b, c, d, e, f, g, h, i, j)
@@ -60,7 +71,7 @@ function guard(instance: Instance, name: string, hostFunction: HostFunctions[str
       if (instance.failure !== undefined || error instanceof ProcessExit) throw error
       const { settings, active } = instance
       instance.log.error({ plugin: settings.name, context: active?.id, err: error }, `${name} failed in the host`)
-      return Status.InternalFailure
+      return failure
     }
   }
 }

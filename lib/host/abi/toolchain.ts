@@ -9,7 +9,7 @@ export function toolchain(instance: Instance): HostFunctions {
 
   /** AssemblyScript's strings are UTF-16, their size in bytes stands in the four bytes before them. */
   function assemblyScriptString(pointer: number): string {
-    if (pointer === 0 || !memory.has(pointer - 4, 4)) return ''
+    if (!memory.has(pointer - 4, 4)) return ''
     return memory.view(pointer, memory.u32(pointer - 4))?.toString('utf16le') ?? ''
   }
 
@@ -18,8 +18,12 @@ export function toolchain(instance: Instance): HostFunctions {
     emscripten_notify_memory_growth(): void {},
     pthread_equal: (a: number, b: number) => (a === b ? 1 : 0),
     // AssemblyScript
-    abort(message: number, file: number, line: number, column: number): void {
-      const text = `abort: ${assemblyScriptString(message)} at ${assemblyScriptString(file)}:${line}:${column}`
+    abort(message?: number, file = 0, line = 0, column = 0): void {
+      // Emscripten's has no parameters.
+      const text =
+        message === undefined
+          ? 'abort'
+          : `abort: ${assemblyScriptString(message)} at ${assemblyScriptString(file)}:${line}:${column}`
       writeLog(instance, LogLevel.Critical, text)
       throw new Error(text)
     },

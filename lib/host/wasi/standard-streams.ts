@@ -4,7 +4,10 @@ import type { Instance } from '../instance.ts'
 
 const MAX_PARTIAL_LINE = 64 * 1024
 
-/** Standard output and error of a module: log lines at info and error. A line may come in many small pieces. */
+/**
+ * Standard output and error of a module: log lines at info and error. A line may come in many small pieces, cut anywhere:
+ * until it is whole its bytes are kept as latin1.
+ */
 export class StandardStreams {
   readonly #instance: Instance
   #output = ''
@@ -20,8 +23,8 @@ export class StandardStreams {
   }
 
   /** @param fd 1 or 2 */
-  write(fd: number, text: string): void {
-    const lines = ((fd === 1 ? this.#output : this.#error) + text).split('\n')
+  write(fd: number, bytes: Buffer): void {
+    const lines = ((fd === 1 ? this.#output : this.#error) + bytes.toString('latin1')).split('\n')
     let partial = lines.pop()!
     for (const line of lines) this.#log(fd, line)
     if (partial.length > MAX_PARTIAL_LINE) {
@@ -43,6 +46,7 @@ export class StandardStreams {
   }
 
   #log(fd: number, line: string): void {
-    if (line !== '') writeLog(this.#instance, fd === 1 ? LogLevel.Info : LogLevel.Error, line)
+    if (line === '') return
+    writeLog(this.#instance, fd === 1 ? LogLevel.Info : LogLevel.Error, Buffer.from(line, 'latin1').toString())
   }
 }

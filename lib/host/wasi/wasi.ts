@@ -2,7 +2,7 @@ import { randomFillSync } from 'node:crypto'
 import type { HostFunctions } from '../abi/host-functions.ts'
 import { wallClock } from '../abi/time.ts'
 import type { Instance } from '../instance.ts'
-import { process } from './process.ts'
+import { ProcessExit } from './process-exit.ts'
 
 /** The error numbers of WASI preview 1 that are answered here. */
 export const Errno = {
@@ -10,6 +10,7 @@ export const Errno = {
   BadF: 8,
   Fault: 21,
   Inval: 28,
+  Io: 29,
   NoEnt: 44,
   NoSys: 52,
   NotSup: 58
@@ -35,24 +36,34 @@ export function createWasi(instance: Instance): HostFunctions {
   function write(fd: number, iovs: number, count: number, returnSize: number): number {
     if (!isStandard(fd)) return Errno.BadF
     const n = count >>> 0
+    // A start section may write before the host can see its memory.
+    if (memory.size === 0) return Errno.Success
     if (!memory.has(iovs, n * 8) || !memory.has(returnSize, 4)) return Errno.Fault
-    let text = ''
+    const pieces: Buffer[] = []
     let written = 0
     for (let i = 0; i < n; i++) {
       const at = (iovs >>> 0) + i * 8
       const size = memory.u32(at + 4)
-      const piece = memory.utf8(memory.u32(at), size)
+      const piece = memory.view(memory.u32(at), size)
       if (piece === undefined) return Errno.Fault
-      text += piece
+      pieces.push(piece)
       written += size
     }
-    standardStreams.write(fd, text)
+    // Nobody has more to say than the memory holds: it would be one piece named over and over.
+    if (written > memory.size) return Errno.Inval
+    for (const piece of pieces) standardStreams.write(fd, piece)
     memory.setU32(returnSize, written)
     return Errno.Success
   }
 
   return {
-    ...process,
+    proc_exit(exitCode: number): void {
+      const exit = new ProcessExit(exitCode)
+      // A module may catch what is thrown through it. It has ended itself all the same; an entry function may do so.
+      if (instance.current !== undefined) instance.fail('proc_exit', exit)
+      throw exit
+    },
+    sched_yield: () => Errno.Success,
 
     args_get: () => Errno.Success,
     args_sizes_get: (returnCount: number, returnSize: number) => giveSizes(returnCount, returnSize, 0, 0),
@@ -82,7 +93,7 @@ export function createWasi(instance: Instance): HostFunctions {
     clock_time_get(clock: number, _precision: bigint, returnTime: number): number {
       if (clock !== 0 && clock !== 1) return Errno.NotSup
       if (!memory.has(returnTime, 8)) return Errno.Fault
-      memory.setU64(returnTime, clock === 0 ? wallClock() : globalThis.process.hrtime.bigint())
+      memory.setU64(returnTime, clock === 0 ? wallClock() : process.hrtime.bigint())
       return Errno.Success
     },
 
@@ -167,7 +178,7 @@ export function createWasi(instance: Instance): HostFunctions {
     const clock = memory.u32(subscription + 16)
     const timeout = memory.u64(subscription + 24)
     const absolute = (memory.view(subscription + 40, 1)![0]! & 1) === 1
-    const now = clock === 0 ? wallClock() : globalThis.process.hrtime.bigint()
+    const now = clock === 0 ? wallClock() : process.hrtime.bigint()
     return Number(absolute ? timeout - now : timeout) / 1e6
   }
 }
