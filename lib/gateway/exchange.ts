@@ -154,11 +154,17 @@ export class Exchange implements Stream {
     return this.#failed[index] === true
   }
 
+  /** The application's hooks may have changed headers between the phases, and before the proxy. */
+  reconcileHeaders(): void {
+    this.#requestHeaders?.reconcile()
+  }
+
   /**
-   * Shows the application's handler the method that a filter has set. Not before: Fastify decides by it whether there is
-   * a body to parse.
+   * The request goes on to the application's handler. It sees the method that a filter has set; not before, since Fastify
+   * decides by the method whether there is a body to parse. And what no filter has read of the body is let go of.
    */
-  showMethod(): void {
+  requestPassed(): void {
+    if (this.requestBody === undefined) this.#rawBody?.forget()
     const method = this.#requestHeaders?.get(':method')
     const { raw } = this.request
     if (method === undefined || method === raw.method) return

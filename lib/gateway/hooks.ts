@@ -53,17 +53,14 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
       return
     }
     const exchange = open(request, reply, plan)
+    // Before anybody reads it: a hook that decompresses may stand before the parser.
+    if (plan.watchesBody && !isProxied(request) && exchange.hasRequestBody) exchange.rawBody.watch()
     return runPhase(exchange, plan.rewrite, reply, done, putBodyBack)
   })
 
   app.addHook('preParsing', (request, _reply, payload, done) => {
     const exchange = request[kExchange]
-    if (exchange !== null) {
-      if (isProxied(request)) hideFraming(request)
-      else if (exchange.plan.watchesBody && exchange.requestBody === undefined && exchange.hasRequestBody) {
-        exchange.rawBody.watch()
-      }
-    }
+    if (exchange !== null && isProxied(request)) hideFraming(request)
     done(null, payload)
   })
 
@@ -79,6 +76,7 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
       return
     }
     exchange.accessed = true
+    exchange.reconcileHeaders()
     if (exchange.requestBody !== undefined) exchange.requestBody.changed = false
     const settleBody = isProxied(request) ? keepBody : parseChangedBody
     return runPhase(exchange, exchange.plan.access, reply, done, settleBody)
@@ -145,7 +143,7 @@ function runPhase(
   const outcome = runRequestPhase(exchange, indexes)
   if (typeof outcome === 'number') {
     if (outcome === Outcome.Continue) {
-      if (exchange.accessed) exchange.showMethod()
+      if (exchange.accessed) exchange.requestPassed()
       done()
     } else {
       respond(exchange, outcome)
@@ -161,12 +159,12 @@ function runPhase(
       }
       await settleBody(exchange)
       if (exchange.closed) return never()
-      if (exchange.accessed) exchange.showMethod()
+      if (exchange.accessed) exchange.requestPassed()
     },
     (error: Error & { statusCode?: number }) => {
       if (error.statusCode !== 413) throw error
       // More of the body is on its way than anybody will read.
-      reply.header('connection', 'close')
+      if (exchange.request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
       reply.send(applyLocalResponse(exchange.request, reply, errorResponse(error), false))
       return never()
     }

@@ -3,6 +3,12 @@ import { FST_WASM_REQUEST_BODY_TOO_LARGE } from '../errors.ts'
 
 type Push = IncomingMessage['push']
 
+/** Of Node's stream: whether its last byte has arrived, and what has arrived and is not read (`null`: is read). */
+interface ReadableState {
+  readonly ended: boolean
+  readonly buffer: Iterable<Buffer | string | null>
+}
+
 /**
  * The body of a request, for filters: all of it, before or after Fastify's parser has read it.
  *
@@ -28,24 +34,15 @@ export class RequestBody {
     this.#limit = limit
   }
 
-  /** Whether what came before its parser was taken, and waits to be put back. */
-  get taken(): boolean {
-    return this.#held
-  }
-
   /** Remembers what arrives from now on, and what has arrived and nobody has read. */
   watch(): void {
     if (this.#push !== undefined) return
     const raw = this.#raw
     const push: Push = raw.push
     this.#push = push
-    const { ended } = (raw as unknown as { _readableState: { ended: boolean } })._readableState
-    const arrived: Buffer | null = raw.readableLength > 0 ? raw.read() : null
-    if (arrived !== null) {
-      // In the same turn: a stream that is read to its end ends in the next one.
-      raw.unshift(arrived)
-      this.#keep(arrived)
-    }
+    const { ended, buffer } = (raw as unknown as { _readableState: ReadableState })._readableState
+    // Looked at, not read: whoever listens already would be given it, and be given it again.
+    for (const chunk of buffer) if (chunk !== null) this.#keep(toBuffer(chunk, raw.readableEncoding))
     this.#ended = ended
     raw.push = (chunk, encoding) => {
       if (chunk === null) {
@@ -56,7 +53,7 @@ export class RequestBody {
           return false
         }
       } else {
-        this.#keep(typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk)
+        this.#keep(toBuffer(chunk, encoding))
       }
       return push.call(raw, chunk, encoding)
     }
@@ -116,9 +113,33 @@ export class RequestBody {
       raw.push(null)
     } else if (changed) {
       this.#unwatch()
-      while (raw.readableLength > 0 && raw.read() !== null);
-      if (bytes.length > 0) raw.unshift(bytes)
+      if (bytes.length === 0) {
+        this.#emptyWhenRead()
+      } else {
+        // In the same turn: a stream that is read to its end ends in the next one.
+        while (raw.readableLength > 0 && raw.read() !== null);
+        raw.unshift(bytes)
+      }
     }
+  }
+
+  /** The stream would end in the next turn if it were emptied now, and who comes to read it later would wait for ever. */
+  #emptyWhenRead(): void {
+    const raw = this.#raw
+    const { read, emit } = raw
+    raw.read = (size) => {
+      raw.read = read
+      raw.emit = () => false
+      while (raw.readableLength > 0 && raw.read() !== null);
+      raw.emit = emit
+      return raw.read(size)
+    }
+  }
+
+  /** No filter wants it: nothing of it is kept. */
+  forget(): void {
+    this.#unwatch()
+    this.#chunks.length = 0
   }
 
   get #tooLarge(): boolean {
@@ -135,4 +156,8 @@ export class RequestBody {
   #unwatch(): void {
     if (this.#push !== undefined) this.#raw.push = this.#push
   }
+}
+
+function toBuffer(chunk: Buffer | string, encoding: BufferEncoding | null | undefined): Buffer {
+  return typeof chunk === 'string' ? Buffer.from(chunk, encoding ?? 'utf8') : chunk
 }

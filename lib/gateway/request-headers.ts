@@ -1,8 +1,11 @@
 import type { FastifyRequest } from 'fastify'
 import { HeaderList } from '../host/header-map.ts'
 import { HOP_BY_HOP } from './hop-by-hop.ts'
+import { forgetContentType } from './route-context.ts'
 
 const PSEUDO_HEADERS = [':method', ':path', ':authority', ':scheme']
+/** Where the value of `:authority` stands in the list: the pseudo-headers come first, in this order, and stay. */
+const AUTHORITY_AT = 5
 
 /** Of these Node keeps the first value when one is repeated (`message.headers` of its documentation). */
 const SINGLE = new Set([
@@ -30,11 +33,40 @@ const SINGLE = new Set([
  * and to `request.headers`, where the application sees them. Upstreams are sent the list.
  */
 export class RequestHeaders extends HeaderList {
+  readonly #request: FastifyRequest
   readonly #raw: FastifyRequest['raw']
 
   constructor(request: FastifyRequest) {
     super(listOf(request), PSEUDO_HEADERS)
+    this.#request = request
     this.#raw = request.raw
+    this.reconcile()
+  }
+
+  /**
+   * Takes over what the application's own hooks have changed in `request.raw.headers`, which is where they add what an
+   * upstream is to see, and take away what it is not.
+   */
+  reconcile(): void {
+    const { headers } = this.#raw
+    const { list } = this
+    const names = new Set<string>()
+    for (let i = 0; i < list.length; i += 2) names.add(list[i]!)
+    for (const name of names) {
+      if (!isShown(name)) continue
+      const shown = headers[name]
+      if (isSame(grouped(name, this.getAll(name)), shown)) continue
+      this.list = this.list.filter((_, i, all) => all[i - (i % 2)] !== name)
+      this.#take(name, shown)
+    }
+    for (const name in headers) if (!names.has(name) && isShown(name)) this.#take(name, headers[name])
+    const authority = headers[':authority'] ?? headers.host
+    if (typeof authority === 'string') this.list[AUTHORITY_AT] = authority
+  }
+
+  #take(name: string, value: string | string[] | undefined): void {
+    if (value === undefined) return
+    for (const item of [value].flat()) this.list.push(name, String(item))
   }
 
   /** The length of a body that was changed, which the host of the filter decides and no filter. */
@@ -49,10 +81,14 @@ export class RequestHeaders extends HeaderList {
   protected override changed(name: string): void {
     const { headers } = this.#raw
     switch (name) {
-      case ':path':
-        this.#raw.url = this.get(':path')!
+      case ':path': {
+        // Where `request.originalUrl` looks for it, as others who rewrite the url leave it.
+        const raw = this.#raw as FastifyRequest['raw'] & { originalUrl?: string }
+        raw.originalUrl ??= raw.url as string
+        raw.url = this.get(':path')!
         if (':path' in headers) headers[':path'] = this.get(':path')
         return
+      }
       case ':authority': {
         const authority = this.get(':authority')!
         if ('host' in headers || !(':authority' in headers)) headers.host = authority
@@ -63,17 +99,34 @@ export class RequestHeaders extends HeaderList {
       case ':scheme':
         return
     }
+    if (name === 'content-type') forgetContentType(this.#request)
     const values = this.getAll(name)
     if (values.length === 0) {
-      // The framing of what comes from the client stays the parser's business.
-      if (name !== 'transfer-encoding') delete headers[name]
+      // The framing of what comes from the client stays the parser's business: by it Fastify knows that there is a body.
+      if (name !== 'transfer-encoding' && name !== 'content-length') delete headers[name]
     } else if (!HOP_BY_HOP.has(name) && name !== 'content-length') {
-      // Grouped as Node groups them.
-      if (name === 'set-cookie') headers['set-cookie'] = values
-      else if (values.length === 1 || SINGLE.has(name)) headers[name] = values[0]
-      else headers[name] = values.join(name === 'cookie' ? '; ' : ', ')
+      headers[name] = grouped(name, values)
     }
   }
+}
+
+/** As Node groups the values of a header in `headers`. */
+function grouped(name: string, values: readonly string[]): string | string[] {
+  if (name === 'set-cookie') return [...values]
+  if (values.length === 1 || SINGLE.has(name)) return values[0]!
+  return values.join(name === 'cookie' ? '; ' : ', ')
+}
+
+/** Whether the list and `headers` are to say the same: not of framing, and not of pseudo-headers. */
+function isShown(name: string): boolean {
+  return !HOP_BY_HOP.has(name) && name !== 'content-length' && name !== 'host' && name.charCodeAt(0) !== 58 /* : */
+}
+
+function isSame(one: string | string[], other: string | string[] | undefined): boolean {
+  if (one === other) return true
+  return (
+    Array.isArray(one) && Array.isArray(other) && one.length === other.length && one.every((v, i) => v === other[i])
+  )
 }
 
 function listOf(request: FastifyRequest): string[] {

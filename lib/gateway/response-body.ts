@@ -53,13 +53,16 @@ export async function filterBuffer(
  * held but the chunk that a filter pauses at; the source is closed when the client leaves.
  *
  * @param refuse what the stream ends with when a filter does not let the body go on
+ * @returns the stream; what is none as it is, for Fastify to refuse
  */
 export function filterStream(
   exchange: Exchange,
   indexes: readonly number[],
   payload: unknown,
   refuse: (exchange: Exchange, outcome: Outcome) => Error
-): Readable {
+): unknown {
+  const source = sourceOf(payload)
+  if (source === undefined) return payload
   const pass = async (chunk: Buffer, endOfStream: boolean, callback: (error?: Error | null, data?: Buffer) => void) => {
     let bytes = chunk
     for (const index of indexes) {
@@ -81,13 +84,16 @@ export function filterStream(
       pass(EMPTY, true, callback).catch(callback)
     }
   })
-  const source =
-    typeof (payload as Readable).pipe === 'function'
-      ? (payload as Readable)
-      : Readable.fromWeb(payload as ReadableStream<Uint8Array>)
   // Not `.pipe`: that would leave the source open when the client leaves.
   pipeline(source, transform, () => {})
   return transform
+}
+
+/** As Fastify tells streams from what is none. */
+function sourceOf(payload: unknown): Readable | undefined {
+  if (typeof (payload as Readable).pipe === 'function') return payload as Readable
+  const web = payload as ReadableStream<Uint8Array>
+  return typeof web.getReader === 'function' ? Readable.fromWeb(web) : undefined
 }
 
 async function filterChunk(

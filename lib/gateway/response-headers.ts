@@ -31,23 +31,26 @@ export class ResponseHeaders extends HeaderList {
   }
 
   override add(name: string, value: string): boolean {
-    if (!this.readable) this.#load()
-    return super.add(name, value)
+    return this.#prepare() && super.add(name, value)
   }
 
   override replace(name: string, value: string): boolean {
-    if (!this.readable) this.#load()
-    return super.replace(name, value)
+    return this.#prepare() && super.replace(name, value)
   }
 
   override remove(name: string): boolean {
-    if (!this.readable) this.#load()
-    return super.remove(name)
+    return this.#prepare() && super.remove(name)
   }
 
   override assign(pairs: readonly string[]): boolean {
+    return this.#prepare() && super.assign(pairs)
+  }
+
+  /** Whether there is still something to write to: the head of a stream is sent while its body passes the filters. */
+  #prepare(): boolean {
+    if (this.#reply.raw.headersSent) return false
     if (!this.readable) this.#load()
-    return super.assign(pairs)
+    return true
   }
 
   protected override changed(name: string): void {

@@ -61,6 +61,8 @@ export class Instance {
   current: Context | undefined
   /** Whether `proxy_on_vm_start` is running: what modules of ABI 0.1.0 then read is the VM's configuration. */
   startingVm = false
+  /** The export that the module was entered by last. */
+  entry = 'its start'
   /** What `proxy_set_effective_context` chose, until the callback returns. */
   effective: Context | undefined
   readonly standardStreams: StandardStreams
@@ -126,6 +128,7 @@ export class Instance {
     const { current, effective } = this
     this.current = context
     this.effective = undefined
+    this.entry = name
     let result = 0
     try {
       result = callback(a, b, c, d, e)

@@ -88,6 +88,7 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
       applyLocalResponse(request, reply, errorResponse(new FST_WASM_UPSTREAM_UNAVAILABLE(reason)), false)
     )
   }
+  exchange.reconcileHeaders()
   const headers = exchange.requestHeaders
   const body = bodyOf(exchange)
   const forwarding: Forward = {

@@ -60,7 +60,7 @@ export function createWasi(instance: Instance): HostFunctions {
     proc_exit(exitCode: number): void {
       const exit = new ProcessExit(exitCode)
       // A module may catch what is thrown through it. It has ended itself all the same; an entry function may do so.
-      if (instance.current !== undefined) instance.fail('proc_exit', exit)
+      if (instance.current !== undefined) instance.fail(instance.entry, exit)
       throw exit
     },
     sched_yield: () => Errno.Success,
