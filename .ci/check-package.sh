@@ -36,3 +36,4 @@ echo 'require'
 node require.cjs
 echo 'types'
 npx tsc -p .
+npx tsc -p . --module esnext --moduleResolution bundler

@@ -19,6 +19,9 @@ export type {
   Timeout,
   Upstream
 } from './config/schema.ts'
+
+import * as errors from './errors.ts'
+
 export * from './errors.ts'
 export type { PluginStatus } from './host/index.ts'
 /** What `register` takes. */
@@ -51,6 +54,7 @@ declare module 'fastify' {
  * @throws FST_WASM_… errors when an option, a file, a module or a reference is not what it must be
  */
 const plugin: FastifyPluginAsync<Options> = async (app, options) => {
+  if (app.hasDecorator('wasmGateway')) throw new errors.FST_WASM_ALREADY_REGISTERED()
   const resources = await loadResources(options)
   const agents = new Agents()
   const httpCalls = new HttpCalls(agents, app.log, (id) => plans.upstream(id))
@@ -84,7 +88,7 @@ export const wasmGateway: FastifyPluginAsync<Options> = fp(plugin, {
 })
 
 export default wasmGateway
-// So that `require` answers the plugin itself.
-Object.assign(wasmGateway, { default: wasmGateway, wasmGateway })
+// So that `require` answers the plugin itself, with everything else that is exported.
+Object.assign(wasmGateway, { default: wasmGateway, wasmGateway, ...errors })
 
 export { wasmGateway as 'module.exports' }

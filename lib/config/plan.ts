@@ -19,7 +19,7 @@ export interface RoutePlan {
 }
 
 /**
- * Merges a route's configuration, plugin by plugin: service < plugin_config < route (apisix.md §1.7). The route's
+ * Merges a route's configuration, plugin by plugin: service < plugin_config < route. The route's
  * upstream stands in place of the service's.
  *
  * @param place where the route stands, for the error
@@ -50,7 +50,8 @@ function planFilters(resources: Resources, plugins: Record<string, PluginEntry>,
   const filters: PlannedFilter[] = []
   // In the order of their declaration, which decides between equal priorities.
   for (const [name, declaration] of resources.plugins) {
-    const entry = plugins[name]
+    // A plugin may have the name of something that every object has.
+    const entry = Object.hasOwn(plugins, name) ? plugins[name] : undefined
     if (entry === undefined || entry._meta?.disable) continue
     filters.push({
       plugin: name,

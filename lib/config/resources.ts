@@ -75,6 +75,8 @@ function index<Item>(sources: readonly Options[], list: List, key: 'name' | 'id'
 
 function check(resources: Resources): void {
   for (const { name, file, module } of resources.plugins.values()) {
+    // Such keys of an object are not to be told from what every object has.
+    if (name in {}) throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: a plugin cannot have this name`)
     if ((file === undefined) === (module === undefined)) {
       throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: exactly one of file and module is required`)
     }

@@ -1,6 +1,6 @@
 import Type, { type Static } from 'typebox'
 
-// The keys that APISIX has keep APISIX's spelling (apisix.md §3.2). The types, the validation and the defaults of every
+// The keys that APISIX has keep APISIX's spelling. The types, the validation and the defaults of every
 // object come from here.
 
 const closed = { additionalProperties: false }

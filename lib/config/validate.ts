@@ -10,7 +10,15 @@ import { NodeList, NodeMap, type PluginEntry, type Upstream } from './schema.ts'
  * @throws FST_WASM_OPTIONS_INVALID naming every place that is wrong, and what stands there
  */
 export function validate<Schema extends TSchema>(schema: Schema, value: unknown, place: string): Static<Schema> {
-  const copy = Value.Default(schema, Value.Clone(value))
+  let copy: unknown
+  try {
+    copy = Value.Default(schema, Value.Clone(value))
+  } catch (error) {
+    const reason = `cannot be read: ${(error as Error).message}`
+    throw new FST_WASM_OPTIONS_INVALID(`${place === '' ? 'the configuration' : place} ${reason}`, {
+      cause: error as Error
+    })
+  }
   const problems = problemsOf(schema, copy, place)
   if (problems.length > 0) throw new FST_WASM_OPTIONS_INVALID(problems.join('; '))
   return copy as Static<Schema>
@@ -61,12 +69,36 @@ function pathOf(place: string, pointer: string): string {
 /** The bytes that a filter reads as its configuration: a string as it is, an object as JSON. */
 export function configurationOf(entry: PluginEntry, place: string): Buffer {
   const { conf } = entry
-  if (typeof conf === 'string' && conf !== '') return Buffer.from(conf)
-  if (typeof conf === 'object' && conf !== null && !Array.isArray(conf) && Object.keys(conf).length > 0) {
-    return Buffer.from(JSON.stringify(conf))
+  if (conf === '' || (isPlain(conf) && Object.keys(conf).length === 0) || !isConfiguration(conf)) {
+    const got = ArrayBuffer.isView(conf) ? 'bytes' : (JSON.stringify(conf) ?? String(conf))
+    throw new FST_WASM_OPTIONS_INVALID(`${place}.conf must be a non-empty string or a non-empty object (got ${got})`)
   }
-  const got = JSON.stringify(conf) ?? String(conf)
-  throw new FST_WASM_OPTIONS_INVALID(`${place}.conf must be a non-empty string or a non-empty object (got ${got})`)
+  return serialize(conf, `${place}.conf`)
+}
+
+/**
+ * A text as it is, an object as JSON.
+ *
+ * @throws FST_WASM_OPTIONS_INVALID when it has no JSON: a big integer, or itself, is among its values
+ */
+export function serialize(value: string | object, place: string): Buffer {
+  if (typeof value === 'string') return Buffer.from(value)
+  let reason = 'it has none'
+  try {
+    const json = JSON.stringify(value)
+    if (json !== undefined) return Buffer.from(json)
+  } catch (error) {
+    reason = (error as Error).message
+  }
+  throw new FST_WASM_OPTIONS_INVALID(`${place} cannot be made JSON: ${reason}`)
+}
+
+function isConfiguration(value: unknown): value is string | object {
+  return typeof value === 'string' || isPlain(value)
+}
+
+function isPlain(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
 }
 
 /** A server of an upstream. */

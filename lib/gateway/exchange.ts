@@ -39,6 +39,10 @@ export class Exchange implements Stream {
   failedPlugin = ''
   /** Details of the local response that was sent. */
   responseDetails: string | undefined
+  /** What a filter has answered while the handler was at work: it is sent, whatever comes to be sent first. */
+  answer: LocalResponse | undefined
+  /** Whether the response waits for its filters. */
+  responding = false
   /** A response that stands in for one whose body a filter refused before its head was sent. */
   replacement: LocalResponse | undefined
   /** Milliseconds, when the exchange is over. */

@@ -5,6 +5,7 @@ import { applyLocalResponse, errorResponse } from './local-response.ts'
 import type { Plan, Plans } from './plans.ts'
 import { parseChangedBody } from './request-body-access.ts'
 import { runRequestPhase } from './request-phase.ts'
+import { discard } from './response-body.ts'
 import { NOTHING, respondInstead, runResponsePhase, takeResponse } from './response-phase.ts'
 import { routeContext } from './route-context.ts'
 
@@ -28,7 +29,8 @@ const never = (): Promise<never> => new Promise(() => {})
 
 /** The exchange of a request; `null` when nothing is to be done for it. */
 export function exchangeOf(request: FastifyRequest): Exchange | null {
-  return request[kExchange]
+  // Not even null in a scope that was made before the gateway was registered.
+  return request[kExchange] ?? null
 }
 
 /**
@@ -48,7 +50,8 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
       done(error as Error)
       return
     }
-    if (plan === undefined) {
+    // Another gateway, registered in an inner scope, may have taken the request.
+    if (plan === undefined || exchangeOf(request) !== null) {
       done()
       return
     }
@@ -59,18 +62,18 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
   })
 
   app.addHook('preParsing', (request, _reply, payload, done) => {
-    const exchange = request[kExchange]
+    const exchange = exchangeOf(request)
     if (exchange !== null && isProxied(request)) hideFraming(request)
     done(null, payload)
   })
 
   app.addHook('preValidation', (request, _reply, done) => {
-    if (request[kFraming] !== null) showFraming(request)
+    if (request[kFraming]) showFraming(request)
     done()
   })
 
   app.addHook('preHandler', (request, reply, done) => {
-    const exchange = request[kExchange]
+    const exchange = exchangeOf(request)
     if (exchange === null || exchange.accessed) {
       done()
       return
@@ -83,7 +86,7 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
   })
 
   app.addHook('onSend', (request, reply, payload, done) => {
-    let exchange = request[kExchange]
+    let exchange = exchangeOf(request)
     if (exchange === null) {
       // A hook that was added before ours has answered.
       let plan: Plan | undefined
@@ -98,15 +101,24 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
       }
       exchange = open(request, reply, plan)
     }
-    if (exchange.progress !== Progress.Request) {
-      const { replacement } = exchange
-      exchange.replacement = undefined
-      done(null, replacement === undefined ? payload : respondInstead(exchange, replacement))
+    if (exchange.progress !== Progress.Request) return sendAgain(exchange, payload, done)
+    const { answer } = exchange
+    if (answer !== undefined) discard(payload)
+    // What the handler has sent is on its way already where there is a payload: nothing of it may be left.
+    const isOther = payload !== undefined && payload !== null
+    const sent = answer === undefined ? payload : applyLocalResponse(request, reply, answer, isOther)
+    const result = runResponsePhase(exchange, sent)
+    if (!(result instanceof Promise)) {
+      if (result !== NOTHING) done(null, result)
       return
     }
-    const result = runResponsePhase(exchange, payload)
-    if (result instanceof Promise) return result.then((settled) => (settled === NOTHING ? never() : settled))
-    if (result !== NOTHING) done(null, result)
+    exchange.responding = true
+    return result.then((settled) => {
+      // Out of time: Fastify's own answer has gone instead.
+      if (!exchange.responding || settled === NOTHING) return never()
+      exchange.responding = false
+      return settled
+    })
   })
 }
 
@@ -184,11 +196,50 @@ function respond(exchange: Exchange, outcome: Outcome): void {
   else reply.send()
 }
 
-/** A filter answers while the application's handler or the upstream is at work. */
+/**
+ * Something is sent when a response has begun to pass the filters. The first one counts, and what comes after it must not
+ * overtake the filters: a handler may send twice. Except for what Fastify itself sends when the first one came to nothing.
+ */
+function sendAgain(
+  exchange: Exchange,
+  payload: unknown,
+  done: (error: null, payload: unknown) => void
+): Promise<never> | undefined {
+  const { replacement, request } = exchange
+  if (replacement !== undefined) {
+    exchange.replacement = undefined
+    done(null, respondInstead(exchange, replacement))
+    return undefined
+  }
+  if (exchange.answer !== undefined || (exchange.responding && !isOutOfTime(request))) {
+    discard(payload)
+    return never()
+  }
+  exchange.responding = false
+  done(null, payload)
+  return undefined
+}
+
+/** Whether Fastify's `handlerTimeout` has ended the request, so that it sends its own 503. */
+function isOutOfTime(request: FastifyRequest): boolean {
+  if (!((request.routeOptions as { handlerTimeout?: number }).handlerTimeout! > 0)) return false
+  const { signal } = request
+  return signal.aborted && (signal.reason as { code?: string } | undefined)?.code === 'FST_ERR_HANDLER_TIMEOUT'
+}
+
+/**
+ * A filter answers while the application's handler or the upstream is at work. What the handler has sent may be on its way
+ * through other hooks: whichever comes first, the filter's answer is what is sent.
+ */
 function interrupt(exchange: Exchange): void {
   if (exchange.progress !== Progress.Request || !exchange.interrupted || exchange.reply.sent) return
   exchange.onAbort?.()
-  respond(exchange, Outcome.Stop)
+  if (exchange.wasReset) {
+    exchange.abort()
+    return
+  }
+  exchange.answer = takeResponse(exchange, Outcome.Stop)
+  exchange.reply.send()
   // What the handler sends now comes too late.
   exchange.reply.hijack()
 }

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { PluginDeclaration } from '../config/schema.ts'
+import { serialize } from '../config/validate.ts'
 import { FST_WASM_FILE_UNREADABLE } from '../errors.ts'
 import { digestOf, type HttpCallClient, type Logger, loadModule, type Module, Plugin } from '../host/index.ts'
 
@@ -26,7 +27,7 @@ export async function loadPlugins(
     const plugin = new Plugin(await module, {
       name,
       rootId: declaration.root_id ?? '',
-      vmConfiguration: Buffer.from(typeof vm_conf === 'object' ? JSON.stringify(vm_conf) : (vm_conf ?? '')),
+      vmConfiguration: serialize(vm_conf ?? '', `plugins.${name}.vm_conf`),
       environment: declaration.env ?? {},
       log,
       httpCalls

@@ -55,7 +55,7 @@ const connectionId: Property = (exchange) => {
 const status: Property = (exchange) =>
   exchange.responseHeaders.readable ? Number(exchange.responseHeaders.get(':status')) : undefined
 
-/** Envoy's attributes (abi.md §4.4) that an HTTP request has in Node. Segments are joined by a NUL. */
+/** Envoy's attributes that an HTTP request has in Node. Segments are joined by a NUL. */
 const ATTRIBUTES: Record<string, Property> = {
   'request.path': path,
   'request.url_path': urlPath,

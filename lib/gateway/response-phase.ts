@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { FST_WASM_FILTER_FAILED } from '../errors.ts'
+import { FST_WASM_FILTER_FAILED, FST_WASM_RESPONSE_ENDED } from '../errors.ts'
 import { type LocalResponse, Outcome } from '../host/index.ts'
 import { type Exchange, within } from './exchange.ts'
 import { applyLocalResponse, errorResponse } from './local-response.ts'
@@ -92,15 +92,20 @@ function refuse(exchange: Exchange, outcome: Outcome): Error {
   // head is sent it would end on HTTP/2 as if it were complete.
   if (exchange.wasReset || exchange.reply.raw.headersSent) exchange.abort()
   else exchange.replacement = response
-  return new FST_WASM_FILTER_FAILED(exchange.failedPlugin)
+  return errorFor(exchange, outcome)
 }
 
-/** What the filter answered; or that it failed. */
+/** What the filter answered; that it failed; or that there is no more to come, since the server closes. */
 export function takeResponse(exchange: Exchange, outcome: Outcome): LocalResponse {
-  const local = outcome === Outcome.Stop ? exchange.takeLocalResponse() : undefined
-  const response = local ?? errorResponse(new FST_WASM_FILTER_FAILED(exchange.failedPlugin))
+  // Taken in any case: what a filter has answered before it failed is not the next one's answer.
+  const local = exchange.takeLocalResponse()
+  const response = (outcome === Outcome.Stop ? local : undefined) ?? errorResponse(errorFor(exchange, outcome))
   exchange.responseDetails = response.details
   return response
+}
+
+function errorFor(exchange: Exchange, outcome: Outcome): Error {
+  return outcome === Outcome.Failed ? new FST_WASM_FILTER_FAILED(exchange.failedPlugin) : new FST_WASM_RESPONSE_ENDED()
 }
 
 /** Puts another response in place of the one that was there: nothing of that one is left. */

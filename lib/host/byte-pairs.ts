@@ -2,7 +2,7 @@ const MAX_BYTES = 1024 * 1024
 const MAX_PAIRS = 1024
 
 /**
- * Serializes names and values as Proxy-Wasm lays out a header map (abi.md §4.1): a u32 count, the lengths of every name
+ * Serializes names and values as Proxy-Wasm lays out a header map: a u32 count, the lengths of every name
  * and value, then the bytes, each followed by a NUL. The strings hold one byte a character (latin1).
  *
  * @param pairs name, value, name, value, …

@@ -5,7 +5,7 @@ import type { PluginContext } from './plugin-context.ts'
 const DONE_GRACE_MS = 5000
 
 /**
- * What plugin contexts and HTTP contexts have in common: an id within their instance, and an end (abi.md §6.4):
+ * What plugin contexts and HTTP contexts have in common: an id within their instance, and an end:
  * `proxy_on_done`; when that answers false, `proxy_done` or a bounded wait; `proxy_on_delete`.
  */
 export abstract class Context {

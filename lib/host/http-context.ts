@@ -29,7 +29,7 @@ export class HttpContext extends Context {
   /** What buffer 0 and 1 are, in the body callbacks and while paused from them. */
   requestBody: Body | undefined
   responseBody: Body | undefined
-  /** Whether the filter asked for the body: `wasm_process_req_body`, `wasm_process_resp_body` (apisix.md §1.4). */
+  /** Whether the filter asked for the body: `wasm_process_req_body`, `wasm_process_resp_body`. */
   wantsRequestBody = false
   wantsResponseBody = false
   /** The http calls of this context that are not answered yet. */

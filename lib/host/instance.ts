@@ -193,7 +193,7 @@ export class Instance {
 }
 
 /**
- * Runs the module's own entry (abi.md §6.1): `_initialize` and then `main` for a reactor, else `_start` for a command;
+ * Runs the module's own entry: `_initialize` and then `main` for a reactor, else `_start` for a command;
  * a module with neither had a start section, or needs nothing.
  */
 function initialize(exports: Record<string, unknown>): void {

@@ -36,7 +36,7 @@ export class Memory {
   }
 
   /**
-   * Whether `length` bytes may be read or written at `pointer`. An empty range is everywhere (abi.md §2.2).
+   * Whether `length` bytes may be read or written at `pointer`. An empty range is everywhere.
    *
    * @param length as the module gave it, or a product of that: only a negative one is an unsigned number in disguise, and
    *   a product may be more than 2^32, which must not wrap
@@ -102,7 +102,7 @@ export class Memory {
   /**
    * Hands bytes to the module: allocates in it, copies, and writes the pointer and size cells.
    *
-   * Empty bytes are 0/0 without a call of the allocator, which Go's panics at (abi.md §2.2). The caller has checked the
+   * Empty bytes are 0/0 without a call of the allocator, which Go's panics at. The caller has checked the
    * two cells.
    *
    * @returns whether it went well; false when the allocator gave no usable memory

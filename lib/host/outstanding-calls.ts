@@ -11,7 +11,7 @@ interface OutstandingCall {
   readonly abort: () => void
 }
 
-/** The http calls of one instance that are not answered yet (abi.md §8). */
+/** The http calls of one instance that are not answered yet. */
 export class OutstandingCalls {
   readonly #instance: Instance
   readonly #calls: Map<number, OutstandingCall> = new Map()

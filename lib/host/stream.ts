@@ -1,6 +1,6 @@
 import type { HeaderMap } from './header-map.ts'
 
-/** What a property may be. The host encodes it as Envoy does (abi.md §4.3). */
+/** What a property may be. The host encodes it as Envoy does. */
 export type PropertyValue =
   | string // bytes, one latin1 character each
   | Uint8Array // bytes

@@ -4,7 +4,7 @@ import type { WasmGatewayOptions } from '../../lib/index.ts'
 import { fixture, startApp } from '../app.ts'
 import { request } from '../http.ts'
 
-// The observations of APISIX's global-rule.t and route.t (apisix.md §2.4 and §2.7): which contexts run, in which order.
+// The observations of APISIX's global-rule.t and route.t: which contexts run, in which order.
 
 const plugins = [
   { name: 'wasm_log', priority: 7999, file: fixture('log') },

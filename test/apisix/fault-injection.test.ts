@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { fixture, startApp } from '../app.ts'
 import { request } from '../http.ts'
 
-// The observations of APISIX's own tests of this filter (apisix.md §2.2).
+// The observations of APISIX's own tests of this filter.
 
 async function get(t: TestContext, conf: string | Record<string, unknown>) {
   const plugins = [{ name: 'wasm_fault_injection', priority: 7997, file: fixture('fault-injection') }]

@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { fixture, startApp, startUpstream } from '../app.ts'
 import { request } from '../http.ts'
 
-// The observations of APISIX's own tests of this filter (apisix.md §2.3).
+// The observations of APISIX's own tests of this filter.
 
 async function start(t: TestContext) {
   const seen: Record<string, unknown>[] = []

@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { fixture, startApp } from '../app.ts'
 import { request } from '../http.ts'
 
-// The observations of APISIX's own tests of this filter (apisix.md §2.5).
+// The observations of APISIX's own tests of this filter.
 
 async function post(t: TestContext, confs: Record<string, Record<string, unknown>>, body?: string) {
   const plugins = [

@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { fixture, startApp } from '../app.ts'
 import { request } from '../http.ts'
 
-// The observations of APISIX's own tests of this filter (apisix.md §2.6), and what its name promises beyond them.
+// The observations of APISIX's own tests of this filter, and what its name promises beyond them.
 
 async function get(t: TestContext, confs: Record<string, Record<string, unknown>>) {
   const plugins = [

@@ -5,8 +5,6 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { type Argument, type Call, Guest } from '../host/guest.ts'
 import { startHost } from '../host/host.ts'
 
-// abi.md §12.6
-
 /** Runs the calls in a request body callback. */
 async function run(text: string, guest: Guest, ...calls: Call[]) {
   const host = await startHost(guest.on('proxy_on_request_body', ...calls))

@@ -6,7 +6,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { Guest } from '../host/guest.ts'
 import { startHost, waits } from '../host/host.ts'
 
-// abi.md §12.4, as far as it is the host's: in which phase which callback runs, and what it answers.
+// As far as it is the host's: in which phase which callback runs, and what it answers.
 
 /** Dispatches a call from the stream: its answer is a later callback, in which the stream can be chosen. */
 function dispatch(guest: Guest): string {

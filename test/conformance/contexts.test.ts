@@ -6,7 +6,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { bump, Guest } from '../host/guest.ts'
 import { startHost } from '../host/host.ts'
 
-// abi.md §12.3: effective contexts, and what is left after a trap.
+// Effective contexts, and what is left after a trap.
 
 /** Calls from the root, so that a callback of the root comes when the test answers. */
 function rootCall(guest: Guest): string {

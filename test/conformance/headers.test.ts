@@ -6,7 +6,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { type Call, Guest, type GuestOptions } from '../host/guest.ts'
 import { startHost } from '../host/host.ts'
 
-// abi.md §12.5. Pseudo-headers: pseudo-headers.test.ts.
+// Pseudo-headers: pseudo-headers.test.ts.
 
 /** Runs the calls in one request headers callback, over `x-a: 1`, `x-a: 2`, `x-b: 3`. */
 async function run(guest: Guest, ...calls: Call[]) {

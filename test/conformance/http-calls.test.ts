@@ -8,7 +8,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { type Argument, type Call, Guest, UNTOUCHED } from '../host/guest.ts'
 import { startHost, waits } from '../host/host.ts'
 
-// abi.md §12.8, as far as it is the host's. What a call without headers is taken for is the semantics' (design.md §5).
+// As far as it is the host's. What a call without headers is taken for is the semantics'.
 
 interface HttpCall {
   upstream?: string

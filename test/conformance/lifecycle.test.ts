@@ -7,7 +7,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { Guest } from '../host/guest.ts'
 import { startHost } from '../host/host.ts'
 
-// abi.md §12.3: how plugins start, and how contexts come and go. Effective contexts and traps: contexts.test.ts.
+// How plugins start, and how contexts come and go. Effective contexts and traps: contexts.test.ts.
 
 const START = ['proxy_on_context_create', 'proxy_on_vm_start', 'proxy_on_configure']
 const END = ['proxy_on_done', 'proxy_on_log', 'proxy_on_delete']

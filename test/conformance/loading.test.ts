@@ -7,8 +7,6 @@ import { bump, Guest } from '../host/guest.ts'
 import { startHost } from '../host/host.ts'
 import { filterWat, wat } from '../wat.ts'
 
-// abi.md §12.1
-
 const ALLOCATOR = '(func (export "malloc") (param i32) (result i32) (i32.const 0))'
 const MEMORY = '(memory (export "memory") 1)'
 

@@ -7,7 +7,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { type Call, Guest } from '../host/guest.ts'
 import { startHost, waits } from '../host/host.ts'
 
-// abi.md §12.7, as far as it is the host's: what the stream is asked to send, and how the phase ends.
+// As far as it is the host's: what the stream is asked to send, and how the phase ends.
 
 interface Reply {
   status?: number

@@ -5,7 +5,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { Guest } from '../host/guest.ts'
 import { startHost } from '../host/host.ts'
 
-// abi.md §12.11: logging and time of Proxy-Wasm. WASI: wasi.test.ts.
+// Logging and time of Proxy-Wasm. WASI: wasi.test.ts.
 
 test('C-261 the levels 0 to 5 are trace, debug, info, warn, error, fatal', async () => {
   const guest = new Guest()

@@ -5,8 +5,6 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { bump, Guest, type GuestOptions, UNTOUCHED } from '../host/guest.ts'
 import { startHost } from '../host/host.ts'
 
-// abi.md §12.2
-
 const OUTSIDE = 0x7fffff00
 
 /** Runs the calls in a request headers callback. */

@@ -7,7 +7,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { type Call, Guest } from '../host/guest.ts'
 import { startHost } from '../host/host.ts'
 
-// abi.md §12.10, as far as it is the host's: paths, encodings, and what filters set.
+// As far as it is the host's: paths, encodings, and what filters set.
 
 function get(guest: Guest, path: string): Call {
   return guest.call('proxy_get_property', guest.text(path), guest.result())

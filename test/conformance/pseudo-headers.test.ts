@@ -6,7 +6,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { type Call, Guest } from '../host/guest.ts'
 import { startHost } from '../host/host.ts'
 
-// abi.md §12.5, the statements about pseudo-headers.
+// The statements about pseudo-headers.
 
 const REQUEST = [':method', 'GET', ':path', '/', ':authority', 'test.example', ':scheme', 'http']
 

@@ -4,7 +4,7 @@ import { FakeStream } from '../host/fake-stream.ts'
 import { type Call, Guest } from '../host/guest.ts'
 import { readFixture, startHost } from '../host/host.ts'
 
-// abi.md §12.11: WASI. The numbers are those of WASI's errno.
+// WASI. The numbers are those of WASI's errno.
 
 const OUTSIDE = 0x7fffff00
 

@@ -308,4 +308,56 @@ test('require answers the plugin itself', async () => {
   assert.equal(typeof plugin, 'function')
   assert.equal(plugin.default, plugin)
   assert.equal(plugin.wasmGateway, plugin)
+  assert.equal(plugin.FST_WASM_TRAP('a', 'b', 'c').code, 'FST_WASM_TRAP')
 })
+
+test('a second registration in the same scope, or inside of it, is refused', async () => {
+  const app = Fastify()
+  await app.register(wasmGateway, {})
+  await assert.rejects(async () => app.register(wasmGateway, {}), { code: 'FST_WASM_ALREADY_REGISTERED' })
+  await app.close().catch(() => {})
+})
+
+test('a plugin cannot be named as what every object has, and undeclared ones do no harm', async (t) => {
+  for (const name of ['constructor', 'toString', '__proto__']) {
+    assert.equal((await refusal({ plugins: [{ name, file }] })).code, 'FST_WASM_OPTIONS_INVALID')
+  }
+  await startApp(t, { plugins: scripted('a') }, (app) => {
+    app.get('/a', own, async () => '')
+  })
+})
+
+test('a scope that was made before the gateway, and names no filter, is served', async (t) => {
+  const { url } = await startApp(
+    t,
+    { plugins: scripted('a') },
+    () => {},
+    {},
+    async (app) => {
+      await app.register(async (child) => {
+        child.post('/sibling', async (request) => request.body)
+      })
+    }
+  )
+  const answer = await request(`${url}/sibling`, {
+    method: 'POST',
+    body: 'x',
+    headers: { 'content-type': 'text/plain' }
+  })
+  assert.equal(answer.text, 'x')
+})
+
+const circular: Record<string, unknown> = {}
+circular.self = circular
+for (const [what, conf] of [
+  ['that contains itself', circular],
+  ['with a big integer', { n: 1n }],
+  ['of bytes', Buffer.from('x')],
+  ['that has no JSON', { toJSON: () => undefined, a: 1 }]
+] as const) {
+  test(`a conf ${what} is refused with its place`, async () => {
+    const error = await refusal({ plugins: [{ name: 'a', file }] }, { plugins: { a: { conf } } })
+    assert.equal(error.code, 'FST_WASM_OPTIONS_INVALID')
+    assert.match(error.message, /\/hello: config\.wasm/)
+  })
+}

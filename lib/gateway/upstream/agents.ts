@@ -9,6 +9,8 @@ export function failedToConnect(error: Error): boolean {
   return beforeSending.has(error)
 }
 
+const MAX_AGENTS = 256
+
 type Settle = (...result: Parameters<buildConnector.Callback>) => void
 
 /** Undici's own timer, which also closes the socket that does not connect, fires up to a second late. */
@@ -42,12 +44,12 @@ export class Agents {
    * @param serverName whom a certificate must be for; an address is verified as one
    */
   get(connectTimeout: number, verify: boolean, serverName: string | undefined): Agent {
-    const key = `${connectTimeout} ${verify} ${serverName ?? ''}`
+    // An address is no name that TLS could indicate.
+    const servername = serverName === undefined || isIP(serverName) !== 0 ? undefined : serverName
+    const key = `${connectTimeout} ${verify} ${servername ?? ''}`
     let agent = this.#agents.get(key)
     if (agent === undefined) {
       const connect = buildConnector({ timeout: connectTimeout, rejectUnauthorized: verify })
-      // An address is no name that TLS could indicate.
-      const servername = serverName === undefined || isIP(serverName) !== 0 ? undefined : serverName
       agent = new Agent({
         connect: (options, callback) => {
           const { servername: _, ...rest } = options
@@ -56,8 +58,17 @@ export class Agents {
         }
       })
       this.#agents.set(key, agent)
+      this.#forgetOldest()
     }
     return agent
+  }
+
+  /** Filters may call names without end, made from what clients send. What is under way on an agent is finished. */
+  #forgetOldest(): void {
+    if (this.#agents.size <= MAX_AGENTS) return
+    const [key, agent] = this.#agents.entries().next().value!
+    this.#agents.delete(key)
+    agent.close().catch(() => {})
   }
 
   async close(): Promise<void> {

@@ -5,7 +5,7 @@ import type { HostFunctions } from './host-functions.ts'
 /** "Context lifecycle" of the specification. */
 export function contexts(instance: Instance): HostFunctions {
   return {
-    /** Until the callback returns; the current context stays what it is (abi.md §6.3). */
+    /** Until the callback returns; the current context stays what it is. */
     proxy_set_effective_context(contextId: number): number {
       const context = instance.contexts.get(contextId >>> 0)
       if (context === undefined) return Status.BadArgument

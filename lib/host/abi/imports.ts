@@ -77,7 +77,8 @@ function guard(
 }
 
 function stub(instance: Instance, module: string, name: string): HostFunctions[string] {
-  const answer = module.startsWith('wasi') ? Errno.NoSys : Status.Unimplemented
+  // As text it converts to whatever type the module declares, a 64-bit integer too.
+  const answer = String(module.startsWith('wasi') ? Errno.NoSys : Status.Unimplemented)
   let warned = false
   return () => {
     if (!warned) {

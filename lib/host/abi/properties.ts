@@ -4,7 +4,7 @@ import type { PropertyValue } from '../stream.ts'
 import { Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 
-/** Encodes a value as Envoy does (abi.md §4.3). */
+/** Encodes a value as Envoy does. */
 export function encodeProperty(value: PropertyValue): Uint8Array {
   switch (typeof value) {
     case 'string':

@@ -23,7 +23,7 @@ const SUBSCRIPTION_SIZE = 48
 const EVENT_SIZE = 32
 
 /**
- * The part of WASI preview 1 that filters ask for (abi.md §10), under both of its names: clocks, randomness, the
+ * The part of WASI preview 1 that filters ask for, under both of its names: clocks, randomness, the
  * environment that the plugin was given, and standard output and error as log lines. There is no file and no socket.
  */
 export function createWasi(instance: Instance): HostFunctions {
