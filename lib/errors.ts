@@ -106,6 +106,13 @@ export const FST_WASM_REQUEST_BODY_TOO_LARGE: WasmErrorConstructor<[number]> = c
   413
 )
 
+/** What a filter holds of a response body is longer than the plugin's `limits.body_mib`. */
+export const FST_WASM_RESPONSE_BODY_TOO_LARGE = createError<[number, Cause?]>(
+  'FST_WASM_RESPONSE_BODY_TOO_LARGE',
+  'the response body is longer than the %d bytes that a filter may hold',
+  502
+)
+
 /** No upstream is configured for a proxied route, or none of its nodes may be picked. */
 export const FST_WASM_UPSTREAM_UNAVAILABLE: WasmErrorConstructor<[string]> = createError<[string, Cause?]>(
   'FST_WASM_UPSTREAM_UNAVAILABLE',

@@ -2,15 +2,27 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { loadResources } from './config/resources.ts'
 import type { Options, RouteConfig } from './config/schema.ts'
+import { FST_WASM_PLUGIN_UNKNOWN } from './errors.ts'
 import { addHooks, kProxied } from './gateway/hooks.ts'
 import { Plans } from './gateway/plans.ts'
 import { loadPlugins } from './gateway/plugins.ts'
+import { StandingContexts } from './gateway/standing-contexts.ts'
 import { Agents } from './gateway/upstream/agents.ts'
+import { GrpcCalls } from './gateway/upstream/grpc-calls.ts'
 import { HttpCalls } from './gateway/upstream/http-calls.ts'
 import { createProxy, type ProxyHandler } from './gateway/upstream/proxy.ts'
-import type { PluginStatus } from './host/index.ts'
+import { Upstreams } from './gateway/upstream/upstreams.ts'
+import {
+  foreignFunctionsWith,
+  MemoryQueues,
+  MemorySharedData,
+  Metrics,
+  type Plugin,
+  type PluginStatus
+} from './host/index.ts'
 
 export type {
+  ForeignFunction,
   GlobalRule,
   PluginConfig,
   PluginDeclaration,
@@ -35,6 +47,15 @@ export interface WasmGateway {
   readonly proxy: ProxyHandler
   /** What is loaded and alive. */
   status(): { plugins: PluginStatus[] }
+  /**
+   * Calls `proxy_on_foreign_function` of a filter, in all of its plugin contexts that are alive.
+   *
+   * @param functionId what the filter tells its functions apart by, an unsigned 32-bit number
+   * @param parameters what it reads in the callback
+   * @returns how many plugin contexts were called
+   * @throws FST_WASM_PLUGIN_UNKNOWN
+   */
+  callForeignFunction(plugin: string, functionId: number, parameters: Uint8Array): Promise<number>
 }
 
 declare module 'fastify' {
@@ -57,21 +78,55 @@ const plugin: FastifyPluginAsync<Options> = async (app, options) => {
   if (app.hasDecorator('wasmGateway')) throw new errors.FST_WASM_ALREADY_REGISTERED()
   const resources = await loadResources(options)
   const agents = new Agents()
-  const httpCalls = new HttpCalls(agents, app.log, (id) => plans.upstream(id))
-  const plugins = await loadPlugins(resources.plugins.values(), app.log, httpCalls)
+  const upstreams = new Upstreams((id) => plans.upstream(id))
+  const httpCalls = new HttpCalls(agents, app.log, upstreams)
+  const grpcCalls = new GrpcCalls(upstreams, app.log)
+  const plugins = await loadPlugins(resources.plugins.values(), {
+    log: app.log,
+    httpCalls,
+    grpcCalls,
+    sharedData: new MemorySharedData(),
+    queues: new MemoryQueues(),
+    metrics: new Metrics(),
+    foreignFunctions: foreignFunctionsWith(resources.foreignFunctions)
+  })
   const plans: Plans = new Plans(resources, plugins)
+  const standingContexts = new StandingContexts(resources, plugins)
 
   const proxy = await createProxy(app, agents)
   app.decorate('wasmGateway', {
     proxy,
-    status: () => ({ plugins: [...plugins.values()].map((plugin) => plugin.status()) })
+    status: () => ({ plugins: [...plugins.values()].map((plugin) => plugin.status()) }),
+    callForeignFunction: (plugin, functionId, parameters) =>
+      callForeignFunction(plugins, plugin, functionId, parameters)
   })
   planRoutes(app, plans, proxy)
   addHooks(app, plans)
+  app.addHook('onReady', async () => {
+    plans.start()
+    standingContexts.start()
+  })
   app.addHook('onClose', async () => {
-    await plans.close()
+    await Promise.all([plans.close(), standingContexts.close()])
+    grpcCalls.close()
     await agents.close()
   })
+}
+
+async function callForeignFunction(
+  plugins: ReadonlyMap<string, Plugin>,
+  name: string,
+  functionId: number,
+  parameters: Uint8Array
+): Promise<number> {
+  const plugin = plugins.get(name)
+  if (plugin === undefined) {
+    throw new FST_WASM_PLUGIN_UNKNOWN('callForeignFunction', name, [...plugins.keys()].join(', ') || 'none')
+  }
+  const copy = Buffer.from(parameters)
+  // Out of whatever callback this was called in: by a foreign function, for one.
+  await null
+  return plugin.callForeignFunction(functionId, copy)
 }
 
 /** Checks and plans each route when it is declared. */

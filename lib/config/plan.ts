@@ -57,7 +57,7 @@ function planFilters(resources: Resources, plugins: Record<string, PluginEntry>,
       plugin: name,
       priority: entry._meta?.priority ?? declaration.priority ?? 0,
       phase: declaration.http_request_phase ?? 'access',
-      configuration: configurationOf(entry, `${place}.plugins.${name}`)
+      configuration: configurationOf(entry, `${place}.plugins.${name}`, declaration.semantics)
     })
   }
   return filters.sort((a, b) => b.priority - a.priority)

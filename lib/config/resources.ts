@@ -1,6 +1,7 @@
 import { FST_WASM_OPTIONS_INVALID, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN } from '../errors.ts'
 import { readConfigFile } from './file.ts'
 import {
+  type ForeignFunction,
   type GlobalRule,
   Options,
   type PluginConfig,
@@ -17,6 +18,8 @@ export interface Resources {
   readonly upstreams: ReadonlyMap<string, Upstream>
   readonly pluginConfigs: ReadonlyMap<string, PluginConfig>
   readonly globalRules: ReadonlyMap<string, GlobalRule>
+  /** The user's own, by name. */
+  readonly foreignFunctions: ReadonlyMap<string, ForeignFunction>
 }
 
 /**
@@ -41,7 +44,8 @@ export async function loadResources(input: unknown): Promise<Resources> {
     services: index(sources, 'services', 'id'),
     upstreams: index(sources, 'upstreams', 'id'),
     pluginConfigs: index(sources, 'plugin_configs', 'id'),
-    globalRules: index(sources, 'global_rules', 'id')
+    globalRules: index(sources, 'global_rules', 'id'),
+    foreignFunctions: foreignFunctionsOf(options)
   }
   check(resources)
   return resources
@@ -59,6 +63,19 @@ function withoutModules(plugins: unknown): unknown {
   })
 }
 
+function foreignFunctionsOf({ foreign_functions = {} }: Options): Map<string, ForeignFunction> {
+  if (typeof foreign_functions !== 'object' || foreign_functions === null) {
+    throw new FST_WASM_OPTIONS_INVALID('foreign_functions must be an object of functions')
+  }
+  const functions = new Map(Object.entries(foreign_functions))
+  for (const [name, foreignFunction] of functions) {
+    if (typeof foreignFunction !== 'function') {
+      throw new FST_WASM_OPTIONS_INVALID(`foreign_functions.${name} must be a function`)
+    }
+  }
+  return functions
+}
+
 type List = 'plugins' | 'services' | 'upstreams' | 'plugin_configs' | 'global_rules'
 
 function index<Item>(sources: readonly Options[], list: List, key: 'name' | 'id'): Map<string, Item> {
@@ -74,12 +91,13 @@ function index<Item>(sources: readonly Options[], list: List, key: 'name' | 'id'
 }
 
 function check(resources: Resources): void {
-  for (const { name, file, module } of resources.plugins.values()) {
+  for (const { name, file, module, conf, semantics } of resources.plugins.values()) {
     // Such keys of an object are not to be told from what every object has.
     if (name in {}) throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: a plugin cannot have this name`)
     if ((file === undefined) === (module === undefined)) {
       throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: exactly one of file and module is required`)
     }
+    if (conf !== undefined) configurationOf({ conf }, `plugins.${name}`, semantics)
   }
   for (const [id, upstream] of resources.upstreams) checkUpstream(upstream, `upstreams.${id}`)
   for (const [id, service] of resources.services) checkReferences(resources, service, `services.${id}`)
@@ -116,11 +134,12 @@ export function checkReferences(
   place: string
 ): void {
   for (const [name, entry] of Object.entries(owner.plugins ?? {})) {
-    if (!resources.plugins.has(name)) {
+    const declaration = resources.plugins.get(name)
+    if (declaration === undefined) {
       const declared = [...resources.plugins.keys()].join(', ') || 'none'
       throw new FST_WASM_PLUGIN_UNKNOWN(`${place}.plugins.${name}`, name, declared)
     }
-    configurationOf(entry, `${place}.plugins.${name}`)
+    configurationOf(entry, `${place}.plugins.${name}`, declaration.semantics)
   }
   if (owner.upstream !== undefined && owner.upstream_id !== undefined) {
     throw new FST_WASM_OPTIONS_INVALID(`${place}: only one of upstream and upstream_id is allowed`)

@@ -33,9 +33,13 @@ export const PluginDeclaration = Type.Object(
     module: Optional(Type.Unsafe<Uint8Array>({})), // bytes, in code only
     priority: Optional(Type.Integer({ default: 0 })),
     http_request_phase: Optional(Type.Enum(['access', 'rewrite'], { default: 'access' })),
+    semantics: Optional(Type.Enum(['apisix', 'envoy'], { default: 'apisix' })),
     vm_conf: Optional(Type.Union([Type.String(), Type.Record(Type.String(), Type.Unknown())])),
+    vm_id: Optional(Type.String({ default: '' })),
     root_id: Optional(Type.String({ default: '' })),
     env: Optional(Type.Record(Type.String(), Type.String({ pattern: '^[^\\u0000]*$' }), { default: {} })),
+    /** Of a plugin context that no route uses. Checked by hand, as a route's. */
+    conf: Optional(Type.Unsafe<string | object>({})),
     limits: Optional(Limits)
   },
   closed
@@ -46,7 +50,7 @@ const PluginMeta = Type.Object({ disable: Optional(Type.Boolean()), priority: Op
 /** One plugin of a route, service, plugin_config or global rule. `conf` is checked by hand, in APISIX's words. */
 const PluginEntry = Type.Object(
   {
-    conf: Type.Unsafe<string | object>({}),
+    conf: Optional(Type.Unsafe<string | object>({})),
     _meta: Optional(PluginMeta),
     id: Optional(Type.String())
   },
@@ -132,11 +136,15 @@ const resourceLists = {
   global_rules: Optional(Type.Array(GlobalRule))
 }
 
+/** What filters call by its name: bytes in, bytes or nothing out. */
+export type ForeignFunction = (parameters: Buffer) => Uint8Array | undefined
+
 /** What `register` takes. */
 export const Options = Type.Object(
   {
     plugins: Optional(Type.Array(PluginDeclaration)),
     ...resourceLists,
+    foreign_functions: Optional(Type.Unsafe<Record<string, ForeignFunction>>({})), // checked by hand, in code only
     config: Optional(Type.String({ minLength: 1 }))
   },
   closed

@@ -1,7 +1,7 @@
 import type { Static, TSchema } from 'typebox'
 import Value from 'typebox/value'
 import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
-import { NodeList, NodeMap, type PluginEntry, type Upstream } from './schema.ts'
+import { NodeList, NodeMap, type PluginDeclaration, type PluginEntry, type Upstream } from './schema.ts'
 
 /**
  * Checks a value against a schema, and answers a copy with the defaults filled in.
@@ -32,7 +32,11 @@ function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
     let text = message
     let path = pathOf(place, instancePath)
     // An unknown key is reported by its own path, as a schema that is false.
-    if (keyword === 'boolean') text = 'is no known key'
+    if (keyword === 'boolean') {
+      text = 'is no known key'
+      const entry = instancePath.slice(0, instancePath.lastIndexOf('/'))
+      if (lacksConf(value, entry)) add(messages, pathOf(place, entry), 'property "conf" is required')
+    }
     if (keyword === 'enum') text = `must be one of ${(params as { allowedValues: string[] }).allowedValues.join(', ')}`
     if (keyword === 'required') {
       for (const name of (params as { requiredProperties: string[] }).requiredProperties) {
@@ -47,6 +51,12 @@ function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
     const instancePath = [...new Set(texts)].join(' or ')
     return `${path === '' ? '' : `${path}: `}${instancePath}`
   })
+}
+
+/** Whether there is a plugin's entry without `conf`: then the unknown key stands in place of it. */
+function lacksConf(value: unknown, pointer: string): boolean {
+  if (!/\/plugins\/[^/]+$/.test(pointer) || /\/\d+$/.test(pointer)) return false
+  return (Value.Pointer.Get(value, pointer) as { conf?: unknown } | undefined)?.conf === undefined
 }
 
 function add(messages: Map<string, string[]>, path: string, text: string): void {
@@ -66,14 +76,27 @@ function pathOf(place: string, pointer: string): string {
   return path
 }
 
-/** The bytes that a filter reads as its configuration: a string as it is, an object as JSON. */
-export function configurationOf(entry: PluginEntry, place: string): Buffer {
+/**
+ * The bytes that a filter reads as its configuration: a string as it is, an object as JSON.
+ *
+ * @param semantics APISIX's want one, Envoy's do not
+ * @throws FST_WASM_OPTIONS_INVALID
+ */
+export function configurationOf(
+  entry: PluginEntry,
+  place: string,
+  semantics: PluginDeclaration['semantics'] = 'apisix'
+): Buffer {
   const { conf } = entry
-  if (conf === '' || (isPlain(conf) && Object.keys(conf).length === 0) || !isConfiguration(conf)) {
-    const got = ArrayBuffer.isView(conf) ? 'bytes' : (JSON.stringify(conf) ?? String(conf))
-    throw new FST_WASM_OPTIONS_INVALID(`${place}.conf must be a non-empty string or a non-empty object (got ${got})`)
+  const mayBeEmpty = semantics === 'envoy'
+  if (conf === undefined) {
+    if (mayBeEmpty) return Buffer.alloc(0)
+    throw new FST_WASM_OPTIONS_INVALID(`${place}: property "conf" is required`)
   }
-  return serialize(conf, `${place}.conf`)
+  if (isConfiguration(conf) && (mayBeEmpty || !isEmpty(conf))) return serialize(conf, `${place}.conf`)
+  const got = ArrayBuffer.isView(conf) ? 'bytes' : (JSON.stringify(conf) ?? String(conf))
+  const wanted = mayBeEmpty ? 'a string or an object' : 'a non-empty string or a non-empty object'
+  throw new FST_WASM_OPTIONS_INVALID(`${place}.conf must be ${wanted} (got ${got})`)
 }
 
 /**
@@ -94,11 +117,12 @@ export function serialize(value: string | object, place: string): Buffer {
 }
 
 function isConfiguration(value: unknown): value is string | object {
-  return typeof value === 'string' || isPlain(value)
+  if (typeof value === 'string') return true
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
 }
 
-function isPlain(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
+function isEmpty(value: string | object): boolean {
+  return value === '' || Object.keys(value).length === 0
 }
 
 /** A server of an upstream. */

@@ -1,4 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { UpstreamNode } from '../config/validate.ts'
+import { FST_WASM_FILTER_FAILED } from '../errors.ts'
 import {
   type Body,
   type HttpContext,
@@ -13,6 +15,7 @@ import { builtInProperty } from './properties.ts'
 import { RequestBody } from './request-body.ts'
 import { RequestHeaders } from './request-headers.ts'
 import { ResponseHeaders } from './response-headers.ts'
+import { RequestTrailers, ResponseTrailers } from './trailers.ts'
 
 /** Where an exchange is. */
 export const Progress = {
@@ -35,8 +38,10 @@ export class Exchange implements Stream {
   accessed = false
   /** The body, once a filter has read it. */
   requestBody: Body | undefined
-  /** The name of the plugin that failed last, for the answer. */
-  failedPlugin = ''
+  /** Why the last filter that failed did, as the client is told. */
+  failure: Error = new Error()
+  /** The upstream's node that the request was sent to last. */
+  upstreamNode: UpstreamNode | undefined
   /** Details of the local response that was sent. */
   responseDetails: string | undefined
   /** What a filter has answered while the handler was at work: it is sent, whatever comes to be sent first. */
@@ -47,6 +52,8 @@ export class Exchange implements Stream {
   replacement: LocalResponse | undefined
   /** Milliseconds, when the exchange is over. */
   duration: number | undefined
+  /** Called when a filter answers or resets while the response passes and no filter is at work on it. */
+  onInterrupt: (() => void) | undefined
   /** Called when the exchange is over and the response is not complete. */
   onAbort: (() => void) | undefined
   readonly log: FastifyRequest['log']
@@ -55,6 +62,8 @@ export class Exchange implements Stream {
   #method: string | undefined
   #requestHeaders: RequestHeaders | undefined
   #responseHeaders: ResponseHeaders | undefined
+  #requestTrailers: RequestTrailers | undefined
+  #responseTrailers: ResponseTrailers | undefined
   #rawBody: RequestBody | undefined
   #properties: Map<string, Buffer> | undefined
   #localResponse: LocalResponse | undefined
@@ -86,6 +95,30 @@ export class Exchange implements Stream {
     return this.#responseHeaders
   }
 
+  get requestTrailers(): RequestTrailers {
+    // What has not arrived yet may arrive later.
+    if (this.#requestTrailers === undefined || this.#requestTrailers.entries().length === 0) {
+      this.#requestTrailers = new RequestTrailers(this.request)
+    }
+    this.#requestTrailers.writable = this.progress === Progress.Request
+    return this.#requestTrailers
+  }
+
+  get responseTrailers(): ResponseTrailers {
+    this.watchTrailers()
+    return this.#responseTrailers!
+  }
+
+  /** Before anybody adds trailers to the response. */
+  watchTrailers(): void {
+    this.#responseTrailers ??= new ResponseTrailers(this)
+  }
+
+  /** Calls the filters with the trailers of the response, which they may change. */
+  responseTrailersPass(): void {
+    for (const [i, context] of this.#contexts.entries()) if (!this.hasFailed(i)) context?.responseTrailers()
+  }
+
   get rawBody(): RequestBody {
     this.#rawBody ??= new RequestBody(this.request.raw, this.plan.bodyLimit)
     return this.#rawBody
@@ -108,6 +141,13 @@ export class Exchange implements Stream {
       if (name.length === 14 && name.toLowerCase() === 'content-length') return rawHeaders[i + 1] !== '0'
     }
     return false
+  }
+
+  /** Whether the request has trailers, or says that it will: they are known when its body has been read. */
+  get mayHaveTrailers(): boolean {
+    const { raw } = this.request
+    // `inject` makes requests without any.
+    return raw.rawTrailers?.length > 0 || (this.hasRequestBody && raw.headers.trailer !== undefined)
   }
 
   get closed(): boolean {
@@ -148,9 +188,12 @@ export class Exchange implements Stream {
   }
 
   /** Notes that a filter failed: it is called no more in this exchange. */
-  fail(index: number): Outcome {
+  fail(
+    index: number,
+    failure: Error = new FST_WASM_FILTER_FAILED(this.plan.filters[index]!.plugin.name)
+  ): typeof Outcome.Failed {
     this.#failed[index] = true
-    this.failedPlugin = this.plan.filters[index]!.plugin.name
+    this.failure = failure
     return Outcome.Failed
   }
 
@@ -214,7 +257,7 @@ export class Exchange implements Stream {
     if (this.closed || this.reply.raw.headersSent) {
       this.log.warn({ details: response.details }, 'a filter wanted to respond when the response had been sent')
       // In the middle of a body: what the filter will not have pass must not pass.
-      if (this.#active !== undefined) this.reset()
+      if (this.#active !== undefined || this.onInterrupt !== undefined) this.reset()
       return
     }
     this.#localResponse = response
@@ -245,6 +288,7 @@ export class Exchange implements Stream {
   #wake(): void {
     if (this.#active !== undefined) this.#active.wake()
     else if (this.progress === Progress.Request) queueMicrotask(() => this.#interrupt(this))
+    else this.onInterrupt?.()
   }
 }
 

@@ -18,6 +18,8 @@ export interface Plan {
   readonly timeout: Timeout | undefined
   /** Whether an access filter could ask for the request's body, which Fastify has parsed by then. */
   readonly watchesBody: boolean
+  /** Whether a filter has a callback for the trailers of responses. */
+  readonly seesTrailers: boolean
   /** Bytes of a body that may be held for the filters, 0: no limit. */
   readonly bodyLimit: number
 }
@@ -75,6 +77,11 @@ export class Plans {
     return upstream && this.#upstream(upstream)
   }
 
+  /** The server starts: so do the filters that are not to wait for their first request. */
+  start(): void {
+    for (const filter of this.#filters) filter.start()
+  }
+
   /** Ends all plugin contexts. */
   async close(): Promise<void> {
     await Promise.all(this.#filters.map((filter) => filter.close()))
@@ -96,6 +103,7 @@ export class Plans {
       upstream,
       timeout,
       watchesBody: all.some(([planned, { plugin }]) => planned.phase === 'access' && plugin.module.readsRequestBody),
+      seesTrailers: all.some(([, { plugin }]) => plugin.module.seesResponseTrailers),
       // One copy serves all filters of the exchange.
       bodyLimit: limits.includes(0) ? 0 : Math.max(0, ...limits)
     }

@@ -2,7 +2,13 @@ import { readFile } from 'node:fs/promises'
 import type { PluginDeclaration } from '../config/schema.ts'
 import { serialize } from '../config/validate.ts'
 import { FST_WASM_FILE_UNREADABLE } from '../errors.ts'
-import { digestOf, type HttpCallClient, type Logger, loadModule, type Module, Plugin } from '../host/index.ts'
+import { digestOf, loadModule, type Module, Plugin, type PluginSettings } from '../host/index.ts'
+
+/** What all plugins of a gateway share. */
+export type SharedSettings = Pick<
+  PluginSettings,
+  'log' | 'httpCalls' | 'grpcCalls' | 'sharedData' | 'queues' | 'metrics' | 'foreignFunctions'
+>
 
 /**
  * Reads and compiles the modules of all declared plugins, side by side, each module once.
@@ -11,8 +17,7 @@ import { digestOf, type HttpCallClient, type Logger, loadModule, type Module, Pl
  */
 export async function loadPlugins(
   declarations: Iterable<PluginDeclaration>,
-  log: Logger,
-  httpCalls: HttpCallClient
+  shared: SharedSettings
 ): Promise<Map<string, Plugin>> {
   const modules = new Map<string, Promise<Module>>()
   const load = async (declaration: PluginDeclaration): Promise<[string, Plugin]> => {
@@ -26,11 +31,12 @@ export async function loadPlugins(
     }
     const plugin = new Plugin(await module, {
       name,
+      semantics: declaration.semantics ?? 'apisix',
+      vmId: declaration.vm_id ?? '',
       rootId: declaration.root_id ?? '',
       vmConfiguration: serialize(vm_conf ?? '', `plugins.${name}.vm_conf`),
       environment: declaration.env ?? {},
-      log,
-      httpCalls
+      ...shared
     })
     return [name, plugin]
   }

@@ -37,17 +37,29 @@ function runFilter(exchange: Exchange, index: number): Outcome | Promise<Outcome
 function afterHeaders(exchange: Exchange, index: number, outcome: Outcome): Outcome | Promise<Outcome> {
   if (outcome === Outcome.Failed) return exchange.fail(index)
   const context = exchange.context(index)!
-  if (outcome !== Outcome.Continue || !context.hasRequestBody) return outcome
-  return runBody(exchange, index)
+  if (outcome !== Outcome.Continue) return outcome
+  const takesBody = context.takesRequestBody(exchange.hasRequestBody)
+  if (!takesBody && !(context.takesRequestTrailers && exchange.mayHaveTrailers)) return outcome
+  return runBodyAndTrailers(exchange, index, takesBody)
 }
 
-async function runBody(exchange: Exchange, index: number): Promise<Outcome> {
+async function runBodyAndTrailers(exchange: Exchange, index: number, takesBody: boolean): Promise<Outcome> {
   exchange.requestBody ??= {
     bytes: exchange.hasRequestBody ? await exchange.rawBody.read() : Buffer.alloc(0),
     changed: false
   }
   const body = exchange.requestBody
   if (exchange.closed) return Outcome.Stop
-  const outcome = await within(exchange, exchange.context(index)!, (context) => context.requestBodyPhase(body))
+  const context = exchange.context(index)!
+  const hasTrailers = context.takesRequestTrailers && exchange.requestTrailers.entries().length > 0
+  let outcome: Outcome = Outcome.Continue
+  if (takesBody) {
+    // APISIX's filters are promised the end of the stream with their one call.
+    const endOfStream = !(hasTrailers && context.isEnvoy)
+    outcome = await within(exchange, context, (context) => context.requestBodyPhase(body, endOfStream))
+  }
+  if (outcome === Outcome.Continue && hasTrailers) {
+    outcome = await within(exchange, context, (context) => context.requestTrailers())
+  }
   return outcome === Outcome.Failed ? exchange.fail(index) : outcome
 }

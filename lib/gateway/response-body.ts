@@ -1,5 +1,6 @@
 import { pipeline, Readable, Transform } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
+import { FST_WASM_RESPONSE_BODY_TOO_LARGE } from '../errors.ts'
 import { Outcome } from '../host/index.ts'
 import { type Exchange, within } from './exchange.ts'
 
@@ -25,8 +26,8 @@ export function discard(payload: unknown): void {
 }
 
 /**
- * Passes a body that is there as a whole through the response body callbacks: to each filter the body as a chunk, then,
- * as APISIX does, an empty last one. An empty body is the last one alone.
+ * Passes a body that is there as a whole through the response body callbacks. With APISIX's semantics a filter gets it as a
+ * chunk and then an empty last one, as APISIX does; with Envoy's it is the last one itself.
  *
  * @param indexes of the filters in the plan
  * @returns the body; or how it ended when a filter does not let it go on
@@ -39,9 +40,13 @@ export async function filterBuffer(
   let bytes = Buffer.isBuffer(payload) ? payload : Buffer.from((payload as string | null | undefined) ?? '')
   for (const index of indexes) {
     let chunk: Buffer | Outcome = EMPTY
-    if (bytes.length > 0) chunk = await filterChunk(exchange, index, bytes, false)
-    if (!Buffer.isBuffer(chunk)) return chunk
-    const last = await filterChunk(exchange, index, EMPTY, true)
+    let rest = bytes
+    if (bytes.length > 0 && !exchange.opened(index)!.isEnvoy) {
+      chunk = await filterChunk(exchange, index, bytes, false)
+      if (!Buffer.isBuffer(chunk)) return chunk
+      rest = EMPTY
+    }
+    const last = await filterChunk(exchange, index, rest, true)
     if (!Buffer.isBuffer(last)) return last
     bytes = last.length === 0 ? chunk : chunk.length === 0 ? last : Buffer.concat([chunk, last])
   }
@@ -50,7 +55,7 @@ export async function filterBuffer(
 
 /**
  * Passes a stream through the response body callbacks, chunk by chunk as they come, with an empty last one. Nothing is
- * held but the chunk that a filter pauses at; the source is closed when the client leaves.
+ * held but what a filter pauses at; the source is closed when the client leaves.
  *
  * @param refuse what the stream ends with when a filter does not let the body go on
  * @returns the stream; what is none as it is, for Fastify to refuse
@@ -63,30 +68,80 @@ export function filterStream(
 ): unknown {
   const source = sourceOf(payload)
   if (source === undefined) return payload
-  const pass = async (chunk: Buffer, endOfStream: boolean, callback: (error?: Error | null, data?: Buffer) => void) => {
-    let bytes = chunk
-    for (const index of indexes) {
-      // A filter has kept the chunk to itself: there is nothing to show the others.
-      if (bytes.length === 0 && !endOfStream) break
-      const filtered = await filterChunk(exchange, index, bytes, endOfStream)
-      if (!Buffer.isBuffer(filtered)) return callback(refuse(exchange, filtered))
-      bytes = filtered
-    }
-    // A stream takes an empty chunk for none.
-    if (bytes.length === 0) callback()
-    else callback(null, bytes)
-  }
+  const filters = new StreamFilters(exchange, indexes)
+  exchange.responseTrailers.wait()
   const transform = new Transform({
     transform(chunk: Buffer, _encoding, callback) {
-      pass(chunk, false, callback).catch(callback)
+      filters.write(chunk, false, callback)
     },
     flush(callback) {
-      pass(EMPTY, true, callback).catch(callback)
+      filters.write(EMPTY, true, () => {
+        exchange.responseTrailers.flush()
+        callback()
+      })
     }
   })
+  filters.pass = (bytes) => transform.push(bytes)
+  filters.refuse = (outcome) => transform.destroy(refuse(exchange, outcome))
+  filters.fail = (error) => transform.destroy(error)
   // Not `.pipe`: that would leave the source open when the client leaves.
   pipeline(source, transform, () => {})
   return transform
+}
+
+/** The response body callbacks of a stream: one after the other, whether a chunk comes or a filter lets go of one. */
+class StreamFilters {
+  pass: (bytes: Buffer) => void = () => {}
+  refuse: (outcome: Outcome) => void = () => {}
+  fail: (error: Error) => void = () => {}
+  readonly #exchange: Exchange
+  readonly #indexes: readonly number[]
+  #turn: Promise<void> = Promise.resolve()
+  #refused = false
+
+  constructor(exchange: Exchange, indexes: readonly number[]) {
+    this.#exchange = exchange
+    this.#indexes = indexes
+    for (const [i, index] of indexes.entries()) {
+      exchange.opened(index)!.released = (bytes) => this.#enqueue(() => this.#run(bytes, false, i + 1))
+    }
+    exchange.onInterrupt = () =>
+      this.#enqueue(async () => (this.#exchange.interrupted ? Outcome.Stop : Outcome.Continue))
+  }
+
+  write(chunk: Buffer, endOfStream: boolean, done: () => void): void {
+    this.#enqueue(async () => {
+      const outcome = await this.#run(chunk, endOfStream, 0)
+      if (outcome === Outcome.Continue || outcome === Outcome.Hold) done()
+      return outcome
+    })
+  }
+
+  #enqueue(step: () => Promise<Outcome>): void {
+    const turn = this.#turn.then(async () => {
+      if (this.#refused) return
+      const outcome = await step()
+      if (outcome === Outcome.Continue || outcome === Outcome.Hold) return
+      this.#refused = true
+      this.refuse(outcome)
+    })
+    this.#turn = turn.catch((error: Error) => this.fail(error))
+  }
+
+  /** @param from the first filter that has not seen the bytes */
+  async #run(chunk: Buffer, endOfStream: boolean, from: number): Promise<Outcome> {
+    let bytes = chunk
+    for (let i = from; i < this.#indexes.length; i++) {
+      // A filter has kept the chunk to itself: there is nothing to show the others.
+      if (bytes.length === 0 && !endOfStream) return Outcome.Continue
+      const filtered = await filterChunk(this.#exchange, this.#indexes[i]!, bytes, endOfStream)
+      if (!Buffer.isBuffer(filtered)) return filtered
+      bytes = filtered
+    }
+    // A stream takes an empty chunk for its end.
+    if (bytes.length > 0) this.pass(bytes)
+    return Outcome.Continue
+  }
 }
 
 /** As Fastify tells streams from what is none. */
@@ -106,5 +161,9 @@ async function filterChunk(
   const body = { bytes, changed: false }
   const outcome = await within(exchange, context, (context) => context.responseBodyPhase(body, endOfStream))
   if (outcome === Outcome.Failed) return exchange.fail(index)
+  const { bodyLimit } = exchange.plan
+  if (outcome === Outcome.Hold && bodyLimit > 0 && body.bytes.length > bodyLimit) {
+    return exchange.fail(index, new FST_WASM_RESPONSE_BODY_TOO_LARGE(bodyLimit))
+  }
   return outcome === Outcome.Continue ? body.bytes : outcome
 }

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { FST_WASM_FILTER_FAILED, FST_WASM_RESPONSE_ENDED } from '../errors.ts'
+import { FST_WASM_RESPONSE_ENDED } from '../errors.ts'
 import { type LocalResponse, Outcome } from '../host/index.ts'
 import { type Exchange, within } from './exchange.ts'
 import { applyLocalResponse, errorResponse } from './local-response.ts'
@@ -61,8 +61,10 @@ function afterHeaders(
 function runBody(exchange: Exchange, payload: unknown): unknown {
   const { reply } = exchange
   const indexes: number[] = []
+  if (exchange.plan.seesTrailers) exchange.watchTrailers()
+  const hasBody = bufferedLength(payload) !== 0 && !isBodyless(exchange)
   for (let i = 0; i < exchange.plan.filters.length; i++) {
-    if (!exchange.hasFailed(i) && exchange.opened(i)?.hasResponseBody) indexes.push(i)
+    if (!exchange.hasFailed(i) && exchange.opened(i)?.takesResponseBody(hasBody)) indexes.push(i)
   }
   if (indexes.length === 0 || reply.statusCode === 204 || reply.statusCode === 304) {
     // Node would send the head of a string body as UTF-8, and so the bytes of a filter's header as others.
@@ -75,7 +77,10 @@ function runBody(exchange: Exchange, payload: unknown): unknown {
   }
   if (bufferedLength(payload) === undefined) return filterStream(exchange, indexes, payload, refuse)
   return filterBuffer(exchange, indexes, payload).then((filtered) => {
-    if (Buffer.isBuffer(filtered)) return filtered
+    if (Buffer.isBuffer(filtered)) {
+      exchange.responseTrailers.announce(reply)
+      return filtered
+    }
     if (exchange.closed) return NOTHING
     if (exchange.wasReset) {
       exchange.abort()
@@ -105,7 +110,7 @@ export function takeResponse(exchange: Exchange, outcome: Outcome): LocalRespons
 }
 
 function errorFor(exchange: Exchange, outcome: Outcome): Error {
-  return outcome === Outcome.Failed ? new FST_WASM_FILTER_FAILED(exchange.failedPlugin) : new FST_WASM_RESPONSE_ENDED()
+  return outcome === Outcome.Failed ? exchange.failure : new FST_WASM_RESPONSE_ENDED()
 }
 
 /** Puts another response in place of the one that was there: nothing of that one is left. */

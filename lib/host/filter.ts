@@ -1,7 +1,6 @@
-import { FST_WASM_CONFIGURE_FAILED } from '../errors.ts'
 import type { HttpContext } from './http-context.ts'
 import type { Plugin } from './plugin.ts'
-import { PluginContext } from './plugin-context.ts'
+import type { PluginContext } from './plugin-context.ts'
 import type { Stream } from './stream.ts'
 
 /** A start that failed is tried again when a request needs it, at most once in this time. */
@@ -20,6 +19,11 @@ export class Filter {
   constructor(plugin: Plugin, configuration: Buffer) {
     this.plugin = plugin
     this.configuration = configuration
+  }
+
+  /** Makes the plugin context at once, where the filter's semantics have it there before the first request. */
+  start(): void {
+    if (this.plugin.settings.semantics === 'envoy') this.#start()
   }
 
   /** Opens an HTTP context for an exchange; `undefined` when the filter cannot be started. */
@@ -42,21 +46,8 @@ export class Filter {
   #start(): PluginContext | undefined {
     this.#context = undefined
     if (performance.now() - this.#refusedAt < RETRY_MS) return undefined
-    const { log, name } = this.plugin.settings
-    try {
-      const context = new PluginContext(this.plugin.instance(), this.configuration)
-      if (context.start()) {
-        this.#context = context
-        return context
-      }
-      if (context.instance.failure === undefined) {
-        const err = new FST_WASM_CONFIGURE_FAILED(name)
-        log.error({ plugin: name, context: context.id, err }, err.message)
-      }
-    } catch (error) {
-      log.error({ plugin: name, err: error }, (error as Error).message)
-    }
-    this.#refusedAt = performance.now()
-    return undefined
+    this.#context = this.plugin.startContext(this.configuration)
+    if (this.#context === undefined) this.#refusedAt = performance.now()
+    return this.#context
   }
 }

@@ -11,7 +11,9 @@ export const Outcome = {
   /** A filter answered, or reset the exchange: `Stream.interrupted`. Or the exchange is over: the client left. */
   Stop: 1,
   /** The filter failed; its instance is gone. */
-  Failed: 2
+  Failed: 2,
+  /** The filter keeps what it has of a body, and sees it again with what follows. */
+  Hold: 3
 } as const
 export type Outcome = (typeof Outcome)[keyof typeof Outcome]
 
@@ -20,8 +22,8 @@ export type Pending<T> = T | Promise<T>
 
 /**
  * An HTTP context: one filter in one exchange. Its phases call into the module and end when the filter lets the exchange
- * go on: at once, or when the `Pause` that it returned is resumed, or when the http calls that it dispatched are
- * answered (a `Continue` with calls outstanding waits for them, as APISIX does).
+ * go on: at once, or when the `Pause` that it returned is resumed, or, with APISIX's semantics, when the http calls that it
+ * dispatched are answered.
  */
 export class HttpContext extends Context {
   readonly root: PluginContext
@@ -29,9 +31,11 @@ export class HttpContext extends Context {
   /** What buffer 0 and 1 are, in the body callbacks and while paused from them. */
   requestBody: Body | undefined
   responseBody: Body | undefined
-  /** Whether the filter asked for the body: `wasm_process_req_body`, `wasm_process_resp_body`. */
+  /** Whether the filter asked for the body, by APISIX's properties `wasm_process_req_body` and `wasm_process_resp_body`. */
   wantsRequestBody = false
   wantsResponseBody = false
+  /** Takes the part of the response body that the filter lets go of when it is resumed between two chunks. */
+  released: ((bytes: Buffer) => void) | undefined
   /** The http calls of this context that are not answered yet. */
   #calls = 0
   /** Those among them that were dispatched since the last phase ended: the phase under way waits for no others. */
@@ -41,6 +45,9 @@ export class HttpContext extends Context {
   /** The direction of the phase that is under way, or was the last. */
   #direction: number = StreamType.HttpRequest
   #inHeaders = false
+  /** Whether a pause of the callback under way keeps the chunk, and the next call sees it again. */
+  #mayHold = false
+  #held: Body | undefined
   #paused = false
   #resumed = false
   #settle: (() => void) | undefined
@@ -66,12 +73,23 @@ export class HttpContext extends Context {
     return this.instance.failure !== undefined
   }
 
-  get hasRequestBody(): boolean {
-    return this.wantsRequestBody && this.instance.callbacks.proxy_on_request_body !== undefined
+  /**
+   * Whether the filter is to be called with the request body: with APISIX's semantics when it asked for it, an empty one
+   * too; with Envoy's when there is one.
+   */
+  takesRequestBody(hasBody: boolean): boolean {
+    if (this.instance.callbacks.proxy_on_request_body === undefined) return false
+    return this.wantsRequestBody || (this.isEnvoy && hasBody)
   }
 
-  get hasResponseBody(): boolean {
-    return this.wantsResponseBody && this.instance.callbacks.proxy_on_response_body !== undefined
+  /** The same for the response body. */
+  takesResponseBody(hasBody: boolean): boolean {
+    if (this.instance.callbacks.proxy_on_response_body === undefined) return false
+    return this.wantsResponseBody || (this.isEnvoy && hasBody)
+  }
+
+  get isEnvoy(): boolean {
+    return this.instance.settings.semantics === 'envoy'
   }
 
   /** @param endOfStream whether no body follows */
@@ -82,13 +100,27 @@ export class HttpContext extends Context {
     return this.#run('proxy_on_request_headers', callback, StreamType.HttpRequest, count, endOfStream)
   }
 
-  /** @param body the whole body, which the filter may change */
-  requestBodyPhase(body: Body): Pending<Outcome> {
+  /**
+   * @param body the whole body, which the filter may change
+   * @param endOfStream whether no trailers follow
+   */
+  requestBodyPhase(body: Body, endOfStream: boolean = true): Pending<Outcome> {
     this.requestBody = body
     this.#inHeaders = false
     const callback = this.instance.callbacks.proxy_on_request_body
-    const outcome = this.#run('proxy_on_request_body', callback, StreamType.HttpRequest, body.bytes.length, true)
+    const outcome = this.#run('proxy_on_request_body', callback, StreamType.HttpRequest, body.bytes.length, endOfStream)
     return this.#after(outcome, clearRequestBody)
+  }
+
+  get takesRequestTrailers(): boolean {
+    return this.instance.callbacks.proxy_on_request_trailers !== undefined
+  }
+
+  requestTrailers(): Pending<Outcome> {
+    const callback = this.instance.callbacks.proxy_on_request_trailers
+    this.#inHeaders = false
+    const count = this.stream.requestTrailers.entries().length / 2
+    return this.#run('proxy_on_request_trailers', callback, StreamType.HttpRequest, count, true)
   }
 
   /** @param endOfStream whether no body follows */
@@ -104,12 +136,29 @@ export class HttpContext extends Context {
    * @param endOfStream whether it is the last
    */
   responseBodyPhase(chunk: Body, endOfStream: boolean): Pending<Outcome> {
+    if (this.#held !== undefined) chunk.bytes = Buffer.concat([this.#held.bytes, chunk.bytes])
+    this.#held = undefined
     this.responseBody = chunk
     this.#inHeaders = false
+    this.#mayHold = this.isEnvoy && !endOfStream
     const callback = this.instance.callbacks.proxy_on_response_body
     const { length } = chunk.bytes
     const outcome = this.#run('proxy_on_response_body', callback, StreamType.HttpResponse, length, endOfStream)
+    this.#mayHold = false
+    if (outcome === Outcome.Hold) {
+      this.#held = chunk
+      return outcome
+    }
     return this.#after(outcome, clearResponseBody)
+  }
+
+  /** The trailers are on their way: a pause cannot hold them, and a response cannot be put in their place. */
+  responseTrailers(): void {
+    const { instance } = this
+    const { proxy_on_response_trailers } = instance.callbacks
+    if (proxy_on_response_trailers === undefined || instance.failure !== undefined || this.ended) return
+    const count = this.stream.responseTrailers.entries().length / 2
+    instance.call(this, 'proxy_on_response_trailers', proxy_on_response_trailers, this.id, count)
   }
 
   /**
@@ -129,7 +178,9 @@ export class HttpContext extends Context {
   resume(direction: number): void {
     if (direction !== this.#direction) return
     this.#resumed = true
-    this.wake()
+    // What the filter still does in this callback counts.
+    if (this.#held !== undefined) queueMicrotask(() => this.#release())
+    else this.wake()
   }
 
   /** Ends the wait of the phase that is under way, if there is one; how it ended is found out afterwards. */
@@ -144,6 +195,11 @@ export class HttpContext extends Context {
     this.#calls++
     this.#phaseCalls++
     return this.#phase
+  }
+
+  /** A stream of gRPC: no phase waits for it. Its end is an answer, to no phase. */
+  streamOpened(): void {
+    this.#calls++
   }
 
   callAnswered(phase: number): void {
@@ -165,11 +221,33 @@ export class HttpContext extends Context {
     const action = instance.call(this, name, callback, this.id, size, endOfStream ? 1 : 0)
     // C++ may answer 2, "continue and end the stream", which Envoy takes for Continue; whatever else is no Continue pauses.
     this.#paused = action !== Action.Continue && !(action === Action.EndStream && this.#inHeaders)
-    const waits = !this.#resumed && (this.#paused || this.#phaseCalls > 0)
+    if (this.#paused && action === Action.Pause && this.#goesOnToBody(direction, endOfStream)) return this.#outcome()
+    const waits = !this.#resumed && (this.#paused || (this.#phaseCalls > 0 && !this.isEnvoy))
+    if (waits && this.#mayHold && !this.failed && !this.stream.interrupted) return Outcome.Hold
     if (!waits || this.failed || this.stream.interrupted) return this.#outcome()
     return new Promise<void>((resolve) => {
       this.#settle = resolve
     }).then(() => this.#outcome())
+  }
+
+  /** A module of Higress pauses in its headers callback until it has seen the body: its body callback decides. */
+  #goesOnToBody(direction: number, endOfStream: boolean): boolean {
+    if (!this.instance.module.pausesBeforeBody || !this.#inHeaders || endOfStream) return false
+    if (direction === StreamType.HttpRequest) {
+      this.wantsRequestBody = true
+      return this.takesRequestBody(true)
+    }
+    this.wantsResponseBody = true
+    return this.takesResponseBody(true)
+  }
+
+  /** The filter lets go of what it holds of the response body, between two chunks. */
+  #release(): void {
+    const held = this.#held
+    if (held === undefined) return
+    this.#held = undefined
+    this.responseBody = undefined
+    this.released?.(held.bytes)
   }
 
   #outcome(): Outcome {
@@ -193,9 +271,12 @@ export class HttpContext extends Context {
   protected override beforeDelete(): void {
     const { proxy_on_log } = this.instance.callbacks
     if (proxy_on_log !== undefined) this.instance.call(this, 'proxy_on_log', proxy_on_log, this.id)
+    this.instance.calls.grpc.abortStreams(this)
   }
 
   protected afterDelete(): void {
+    // It may have opened one in proxy_on_delete.
+    this.instance.calls.grpc.abortStreams(this)
     // The SDKs know whose answer it is by the id: while one is to come, the id must not be another exchange's.
     if (this.#calls === 0) this.root.freeId(this.id)
     else this.#deletedWithCalls = true

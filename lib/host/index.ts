@@ -1,15 +1,25 @@
 // The host on its own: Proxy-Wasm without an HTTP server.
 
+export { MemoryQueues, type Queues } from '../stores/queues.ts'
+export { MemorySharedData, type SharedData, type SharedValue } from '../stores/shared-data.ts'
 export { Filter } from './filter.ts'
+export { type ForeignFunction, foreignFunctionsWith } from './foreign-functions.ts'
 export { HeaderList, type HeaderMap, isHeader } from './header-map.ts'
 export { type HttpContext, Outcome, type Pending } from './http-context.ts'
 export type { PluginSettings } from './instance.ts'
+export { type Metric, Metrics, MetricType } from './metrics.ts'
 export { type AbiVersion, digestOf, loadModule, type Module } from './module.ts'
 export { Plugin, type PluginStatus } from './plugin.ts'
+export { StandingContext } from './standing-context.ts'
 export type {
   Body,
+  GrpcCall,
+  GrpcClient,
+  GrpcEvents,
+  GrpcStream,
   HttpCall,
   HttpCallClient,
+  HttpCallDone,
   HttpCallResponse,
   LocalResponse,
   Logger,

@@ -1,12 +1,16 @@
 import { FST_WASM_START_FAILED, FST_WASM_TRAP } from '../errors.ts'
+import type { Queues } from '../stores/queues.ts'
+import type { SharedData } from '../stores/shared-data.ts'
 import { createImports } from './abi/imports.ts'
 import type { Context } from './context.ts'
+import type { ForeignFunction } from './foreign-functions.ts'
 import { HttpContext } from './http-context.ts'
 import { Memory } from './memory.ts'
+import type { Metrics } from './metrics.ts'
 import type { Module } from './module.ts'
 import { OutstandingCalls } from './outstanding-calls.ts'
 import { PluginContext } from './plugin-context.ts'
-import type { HttpCallClient, Logger } from './stream.ts'
+import type { GrpcClient, HttpCallClient, Logger } from './stream.ts'
 import { ProcessExit } from './wasi/process-exit.ts'
 import { StandardStreams } from './wasi/standard-streams.ts'
 
@@ -17,11 +21,20 @@ const CALLBACKS = [
   'proxy_on_context_create',
   'proxy_on_vm_start',
   'proxy_on_configure',
+  'proxy_on_tick',
+  'proxy_on_queue_ready',
+  'proxy_on_foreign_function',
   'proxy_on_request_headers',
   'proxy_on_request_body',
+  'proxy_on_request_trailers',
   'proxy_on_response_headers',
   'proxy_on_response_body',
+  'proxy_on_response_trailers',
   'proxy_on_http_call_response',
+  'proxy_on_grpc_receive_initial_metadata',
+  'proxy_on_grpc_receive',
+  'proxy_on_grpc_receive_trailing_metadata',
+  'proxy_on_grpc_close',
   'proxy_on_done',
   'proxy_on_log',
   'proxy_on_delete'
@@ -31,6 +44,10 @@ type Callbacks = { readonly [Name in (typeof CALLBACKS)[number]]: Callback | und
 /** What an instance is made with: the plugin's declaration, as the host needs it. */
 export interface PluginSettings {
   readonly name: string
+  /** Which host's habits the filter was written for. */
+  readonly semantics: 'apisix' | 'envoy'
+  /** The scope of its shared data, queues and metrics; what the property `plugin_vm_id` answers. */
+  readonly vmId: string
   /** What the property `plugin_root_id` answers. */
   readonly rootId: string
   /** What `proxy_on_vm_start` reads. */
@@ -39,6 +56,12 @@ export interface PluginSettings {
   readonly environment: Readonly<Record<string, string>>
   readonly log: Logger
   readonly httpCalls: HttpCallClient
+  readonly grpcCalls: GrpcClient
+  readonly sharedData: SharedData
+  readonly queues: Queues
+  readonly metrics: Metrics
+  /** What `proxy_call_foreign_function` finds. */
+  readonly foreignFunctions: ReadonlyMap<string, ForeignFunction>
 }
 
 /**
@@ -98,6 +121,8 @@ export class Instance {
     this.standardStreams.flush()
     const callbacks: Record<string, unknown> = {}
     for (const name of CALLBACKS) callbacks[name] = exports[name]
+    // ABI 0.1.0 knows no such callback, whatever a module exports under its name.
+    if (module.abiVersion === '0.1.0') callbacks.proxy_on_foreign_function = undefined
     this.callbacks = callbacks as Callbacks
   }
 

@@ -4,10 +4,14 @@ import { FST_WASM_ABI_UNKNOWN, FST_WASM_MODULE_INVALID } from '../errors.ts'
 /** The ABI versions that this host speaks, newest first. */
 export type AbiVersion = '0.2.1' | '0.2.0' | '0.1.0'
 
+const HIGRESS_MARKER = 'proxy_abi_version_0_2_100'
+
 const ABI_MARKERS: readonly (readonly [string, AbiVersion])[] = [
   ['proxy_abi_version_0_2_1', '0.2.1'],
   ['proxy_abi_version_0_2_0', '0.2.0'],
-  ['proxy_abi_version_0_1_0', '0.1.0']
+  ['proxy_abi_version_0_1_0', '0.1.0'],
+  // Higress: 0.2.1 with functions of its own.
+  [HIGRESS_MARKER, '0.2.1']
 ]
 
 /** A compiled Proxy-Wasm module, which any number of plugins may instantiate. */
@@ -16,8 +20,12 @@ export interface Module {
   /** SHA-256 of the bytes, in hexadecimal */
   readonly digest: string
   readonly abiVersion: AbiVersion
+  /** Whether a pause in a headers callback still wants the body, as in Higress */
+  readonly pausesBeforeBody: boolean
   /** Whether it has a callback for request bodies */
   readonly readsRequestBody: boolean
+  /** Whether it has a callback for response trailers */
+  readonly seesResponseTrailers: boolean
   /** What the module imports, without what is no function */
   readonly imports: readonly { readonly module: string; readonly name: string }[]
 }
@@ -68,7 +76,9 @@ export async function loadModule(name: string, bytes: Uint8Array): Promise<Modul
     compiled,
     digest: digestOf(bytes),
     abiVersion: marker[1],
+    pausesBeforeBody: marker[0] === HIGRESS_MARKER,
     readsRequestBody: functions.has('proxy_on_request_body'),
+    seesResponseTrailers: functions.has('proxy_on_response_trailers'),
     imports
   }
 }

@@ -2,6 +2,23 @@ import { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Instance } from './instance.ts'
 import type { HttpCallResponse, Stream } from './stream.ts'
+import { TickTimer } from './tick-timer.ts'
+
+/** What a gRPC exchange has received, as far as the callback that is running may read it. */
+export interface GrpcReceived {
+  /** name, value, … */
+  initialMetadata?: readonly string[]
+  message?: Buffer
+  trailingMetadata?: readonly string[]
+}
+
+/** How a call ended: what `proxy_get_status` answers. */
+export interface CallStatus {
+  readonly code: number
+  readonly message: string
+}
+
+export const NO_STATUS: CallStatus = { code: 0, message: '' }
 
 /**
  * A plugin context ("root context"): a module with one configuration. HTTP contexts are made in it.
@@ -13,15 +30,36 @@ export class PluginContext extends Context {
   readonly properties: Map<string, Buffer> = new Map()
   /** The answer that `proxy_on_http_call_response` may read: set around that callback. */
   callResponse: HttpCallResponse | undefined
+  /** What the callbacks of gRPC may read: set around each. */
+  grpcReceived: GrpcReceived = {}
+  /** Of the call that failed, around its callback. */
+  callStatus: CallStatus = NO_STATUS
+  /** What `proxy_on_foreign_function` may read: set around that callback. */
+  callData: Buffer | undefined
+  /** Called once, when the instance has failed and the context with it. */
+  onLost: (() => void) | undefined
   /** Ids of ended HTTP contexts, used again by this plugin context alone, the last one first. */
   readonly #freeIds: number[] = []
   readonly #httpContexts: Set<HttpContext> = new Set()
+  readonly #ticks: TickTimer
+  /** By the id of the queue: what ends its notifications. */
+  readonly #registrations: Map<number, () => void> = new Map()
+  /** The same function for every queue, for a queue knows its registration by it. */
+  readonly #notify: (queueId: number) => void
   #closed: (() => void) | undefined
 
   constructor(instance: Instance, configuration: Buffer) {
     super(instance, instance.takeId())
     this.configuration = configuration
     instance.contexts.set(this.id, this)
+    const { proxy_on_tick, proxy_on_queue_ready } = instance.callbacks
+    this.#ticks = new TickTimer(() => {
+      instance.call(this, 'proxy_on_tick', proxy_on_tick!, this.id)
+    })
+    this.#notify = (queueId) => {
+      if (proxy_on_queue_ready === undefined) return
+      instance.call(this, 'proxy_on_queue_ready', proxy_on_queue_ready, this.id, queueId)
+    }
   }
 
   get root(): PluginContext {
@@ -66,6 +104,33 @@ export class PluginContext extends Context {
     return context
   }
 
+  /** @param period milliseconds between two calls of `proxy_on_tick`, 0: none */
+  setTickPeriod(period: number): void {
+    if (this.instance.callbacks.proxy_on_tick !== undefined) this.#ticks.set(period)
+  }
+
+  /**
+   * Makes a queue in the scope of the plugin, or finds it, and is told by `proxy_on_queue_ready` of what comes to it.
+   *
+   * @returns the id of the queue
+   */
+  registerQueue(name: string): number {
+    const { queues, vmId } = this.instance.settings
+    const { id, unregister } = queues.register(vmId, name, this.#notify)
+    this.#registrations.set(id, unregister)
+    return id
+  }
+
+  /** Calls `proxy_on_foreign_function`. */
+  callForeignFunction(functionId: number, parameters: Buffer): void {
+    const { proxy_on_foreign_function } = this.instance.callbacks
+    if (proxy_on_foreign_function === undefined) return
+    this.callData = parameters
+    const { length } = parameters
+    this.instance.call(this, 'proxy_on_foreign_function', proxy_on_foreign_function, this.id, functionId, length)
+    this.callData = undefined
+  }
+
   /** The id of an ended HTTP context may be used again. */
   freeId(id: number): void {
     this.#freeIds.push(id)
@@ -91,7 +156,9 @@ export class PluginContext extends Context {
   instanceFailed(): void {
     for (const context of this.#httpContexts) context.wake()
     this.#httpContexts.clear()
+    this.#release()
     this.#closed?.()
+    this.onLost?.()
   }
 
   protected override beforeDelete(): void {
@@ -100,7 +167,15 @@ export class PluginContext extends Context {
   }
 
   protected afterDelete(): void {
+    this.#release()
     this.instance.giveId(this.id)
     this.#closed?.()
+  }
+
+  /** Nothing calls the context by itself any more. */
+  #release(): void {
+    this.#ticks.set(0)
+    for (const unregister of this.#registrations.values()) unregister()
+    this.#registrations.clear()
   }
 }

@@ -1,3 +1,4 @@
+import { FST_WASM_CONFIGURE_FAILED } from '../errors.ts'
 import { Instance, type PluginSettings } from './instance.ts'
 import type { Module } from './module.ts'
 import { PluginContext } from './plugin-context.ts'
@@ -16,7 +17,7 @@ export interface PluginStatus {
   } | null
   plugin_contexts: number
   http_contexts: number
-  /** http calls that are not answered yet */
+  /** http and gRPC calls that are not answered yet, and streams of gRPC that are open */
   calls: number
   /** Instances made so far */
   instances: number
@@ -57,6 +58,40 @@ export class Plugin {
       }
     }
     return this.#instance
+  }
+
+  /** Makes a plugin context; `undefined` when that failed, which is logged. */
+  startContext(configuration: Buffer): PluginContext | undefined {
+    const { log, name } = this.settings
+    try {
+      const context = new PluginContext(this.instance(), configuration)
+      if (context.start()) return context
+      if (context.instance.failure === undefined) {
+        const err = new FST_WASM_CONFIGURE_FAILED(name)
+        log.error({ plugin: name, context: context.id, err }, err.message)
+      }
+    } catch (error) {
+      log.error({ plugin: name, err: error }, (error as Error).message)
+    }
+    return undefined
+  }
+
+  /**
+   * Calls `proxy_on_foreign_function` of all plugin contexts that are alive. Not from inside of a callback: SDKs are not
+   * made for one within another.
+   *
+   * @returns how many were called: none where the module has no such callback
+   */
+  callForeignFunction(functionId: number, parameters: Buffer): number {
+    const instance = this.#instance
+    if (instance?.callbacks.proxy_on_foreign_function === undefined) return 0
+    let called = 0
+    for (const context of [...instance.contexts.values()]) {
+      if (!(context instanceof PluginContext) || context.ended || instance.failure !== undefined) continue
+      context.callForeignFunction(functionId, parameters)
+      called++
+    }
+    return called
   }
 
   status(): PluginStatus {

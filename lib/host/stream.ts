@@ -40,6 +40,8 @@ export interface Stream {
   readonly log: Logger
   readonly requestHeaders: HeaderMap
   readonly responseHeaders: HeaderMap
+  readonly requestTrailers: HeaderMap
+  readonly responseTrailers: HeaderMap
   /** The local response or the reset that a filter asked for: the phase that is under way ends with it. */
   readonly interrupted: boolean
   /** @param path segments joined by one NUL */
@@ -77,13 +79,53 @@ export interface HttpCallResponse {
   readonly trailers: string[]
 }
 
+export type HttpCallDone = (response: HttpCallResponse | undefined, reason?: string) => void
+
 /**
  * Sends http calls.
  *
  * `dispatch` answers `undefined` when nothing of that name can be called. Otherwise it answers a function that aborts
  * the call, and `done` is called exactly once, never before `dispatch` has returned: with the response, or with
- * `undefined` when there is none (refused, reset, timed out). It is not called after an abort.
+ * `undefined` when there is none (refused, reset, timed out) and a short reason. It is not called after an abort.
  */
 export interface HttpCallClient {
-  dispatch(call: HttpCall, done: (response: HttpCallResponse | undefined) => void): (() => void) | undefined
+  dispatch(call: HttpCall, done: HttpCallDone): (() => void) | undefined
+}
+
+/** What a filter hands to `proxy_grpc_call` and `proxy_grpc_stream`. */
+export interface GrpcCall {
+  /** The id of an upstream, or `host[:port]`. */
+  readonly upstream: string
+  readonly service: string
+  readonly method: string
+  /** name, value, …; names in lower case, no pseudo-headers */
+  readonly metadata: readonly string[]
+  /** Milliseconds for the whole exchange, 0: no limit. */
+  readonly timeout: number
+}
+
+/** What comes of an exchange, in this order; `close` exactly once and last, unless it is cancelled before. */
+export interface GrpcEvents {
+  /** @param metadata name, value, … */
+  initialMetadata(metadata: readonly string[]): void
+  message(message: Buffer): void
+  /** @param metadata name, value, … */
+  trailingMetadata(metadata: readonly string[]): void
+  /** @param status gRPC's; also for what the exchange failed of: a connection that was refused, a timeout */
+  close(status: number, message: string): void
+}
+
+/** The filter's side of an exchange. */
+export interface GrpcStream {
+  /** @param endStream whether it is the last message */
+  send(message: Buffer, endStream: boolean): void
+  /** No more messages will be sent. */
+  end(): void
+  /** Ends the exchange. No event comes any more. */
+  cancel(): void
+}
+
+/** Makes gRPC calls. `open` answers `undefined` when nothing of that name can be called; events never come before it. */
+export interface GrpcClient {
+  open(call: GrpcCall, events: GrpcEvents): GrpcStream | undefined
 }

@@ -59,11 +59,11 @@ test('a body callback is due only when the filter asked for the body and has the
     guest.on('proxy_on_request_headers', ask('wasm_process_req_body'), ask('wasm_process_resp_body'))
     const host = await startHost(guest)
     const [asking, other] = [host.open(), host.open()]
-    assert.equal(asking.hasRequestBody, false)
+    assert.equal(asking.takesRequestBody(true), false)
     asking.requestHeaders(false)
-    assert.equal(asking.hasRequestBody, value !== '')
-    assert.equal(asking.hasResponseBody, false, 'the module has no such callback')
-    assert.equal(other.hasRequestBody, false, 'that is for each stream to say')
+    assert.equal(asking.takesRequestBody(true), value !== '')
+    assert.equal(asking.takesResponseBody(true), false, 'the module has no such callback')
+    assert.equal(other.takesRequestBody(true), false, 'that is for each stream to say')
   }
 })
 

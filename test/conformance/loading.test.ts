@@ -126,6 +126,20 @@ test('C-018 an http call from _initialize is refused, and nothing is sent', asyn
   assert.deepEqual(host.httpCalls.sent, [])
 })
 
+test('from _initialize a module may log; other functions answer InternalFailure, and the log says so', async () => {
+  const guest = new Guest()
+  const logged = guest.call('proxy_log', 2, guest.text('starting'))
+  const set = guest.call('proxy_set_shared_data', guest.text('k'), guest.text('v'), 0)
+  const get = guest.call('proxy_get_shared_data', guest.text('k'), guest.result(), guest.cell())
+  const host = await startHost(guest.on('_initialize', logged, set).on('proxy_on_configure', get))
+  host.open()
+  assert.deepEqual(host.statuses(logged, set, get), [Status.Ok, Status.InternalFailure, Status.NotFound])
+  assert.deepEqual(host.log.messages(), [
+    'starting',
+    'the filter called proxy_set_shared_data while it was initialized'
+  ])
+})
+
 test('C-019 a module may import a function that nobody knows', async () => {
   const guest = new Guest()
   const foo = guest.call('proxy_foo', 1)

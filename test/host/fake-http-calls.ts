@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import type { HttpCall, HttpCallClient, HttpCallResponse } from '../../lib/host/index.ts'
+import type { HttpCall, HttpCallClient, HttpCallDone, HttpCallResponse } from '../../lib/host/index.ts'
 
 export interface SentCall extends HttpCall {
-  readonly done: (response: HttpCallResponse | undefined) => void
+  readonly done: HttpCallDone
   state: 'outstanding' | 'answered' | 'aborted'
 }
 

@@ -19,6 +19,8 @@ export class FakeStream implements Stream {
   readonly log: RecordingLogger = new RecordingLogger()
   readonly requestHeaders: HeaderList
   readonly responseHeaders: ResponseList
+  readonly requestTrailers: HeaderList = new HeaderList([])
+  readonly responseTrailers: HeaderList = new HeaderList([])
   /** What the exchange itself answers; what filters set does not replace it. */
   readonly builtIn: Map<string, PropertyValue> = new Map()
   readonly properties: Map<string, Buffer> = new Map()

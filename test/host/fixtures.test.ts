@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { test } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import { type AbiVersion, Outcome } from '../../lib/host/index.ts'
 import { FakeStream } from './fake-stream.ts'
 import { type HostOptions, readFixture, startHost } from './host.ts'
@@ -47,12 +48,13 @@ for (const { folder, name } of modules) {
     if (host.httpCalls.sent.length > 0) host.httpCalls.answer(0)
     const outcome = await phase
     assert.equal(outcome, name === 'fault-injection' ? Outcome.Stop : Outcome.Continue)
-    if (context.hasRequestBody) {
+    if (context.takesRequestBody(true)) {
       assert.equal(await context.requestBodyPhase({ bytes: Buffer.from('body'), changed: false }), Outcome.Continue)
     }
     stream.respond(['content-type', 'text/plain'])
     const after = await context.responseHeaders(false)
-    if (context.hasResponseBody) await context.responseBodyPhase({ bytes: Buffer.from('old'), changed: false }, true)
+    if (context.takesResponseBody(true))
+      await context.responseBodyPhase({ bytes: Buffer.from('old'), changed: false }, true)
     context.end(false)
     await host.filter.close()
 
@@ -122,6 +124,61 @@ for (const name of ['script-go', 'script-rust', 'script-rust-unknown', 'script-a
     assert.equal(await phase, Outcome.Continue)
     assert.deepEqual(stream.log.messages(), ['call body=ann', 'call :status=200'])
     assert.equal(stream.requestHeaders.get('x-user'), 'ann')
+  })
+
+  test(`${name} shares data, queues and metrics, ticks, and calls foreign functions`, async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const start = [
+      { op: 'shared_get', name: 'k' },
+      { op: 'shared_set', name: 'k', value: 'v' },
+      { op: 'shared_set', name: 'k', value: 'w', cas: true },
+      { op: 'shared_get', name: 'k' },
+      { op: 'shared_set', name: 'k', value: 'x', cas: true },
+      { op: 'shared_set', name: 'k', value: 'y', cas: true },
+      { op: 'shared_count', name: 'n' },
+      { op: 'shared_count', name: 'n' },
+      { op: 'resolve_queue', name: 'q' },
+      { op: 'register_queue', name: 'q' },
+      { op: 'resolve_queue', name: 'q' },
+      { op: 'enqueue', name: 'q', value: 'item' },
+      { op: 'define_metric', type: 'counter', name: 'c' },
+      { op: 'increment_metric', name: 'c' },
+      { op: 'increment_metric', name: 'c', amount: 4 },
+      { op: 'get_metric', name: 'c' },
+      { op: 'define_metric', type: 'gauge', name: 'g' },
+      { op: 'increment_metric', name: 'g', amount: -7 },
+      { op: 'get_metric', name: 'g' },
+      { op: 'define_metric', type: 'histogram', name: 'h' },
+      { op: 'record_metric', name: 'h', amount: 9 },
+      { op: 'foreign', name: 'reverse', value: 'abc' },
+      { op: 'foreign', name: 'unknown', value: 'abc' },
+      { op: 'tick', ms: 50 }
+    ]
+    const tick = [{ op: 'callback' }, { op: 'tick', ms: 0 }]
+    const queue = [{ op: 'callback' }, { op: 'dequeue', name: 'q' }, { op: 'dequeue', name: 'q' }]
+    const reverse = (parameters: Buffer) => Buffer.from(parameters).reverse()
+    const configuration = JSON.stringify({ start, tick, queue })
+    const host = await startHost(readFixture(folder, name), { configuration, foreignFunctions: { reverse } })
+    host.open()
+    await turn()
+    for (let i = 0; i < 3; i++) t.mock.timers.tick(50)
+    assert.deepEqual(host.log.messages(), [
+      'shared k missing',
+      'shared k=w',
+      'shared k changed',
+      'shared n=1',
+      'shared n=2',
+      'queue q missing',
+      'metric c=5',
+      'metric g=-7',
+      'foreign reverse=cba',
+      'foreign unknown missing',
+      'queue root=1 queue=1',
+      'queue q=item',
+      'queue q empty',
+      'tick root=1'
+    ])
+    assert.deepEqual(host.plugin.settings.metrics.all().at(-1), { type: 2, name: 'h', value: 9n, count: 1n })
   })
 
   test(`${name} panics, which fails its instance`, async () => {

@@ -17,11 +17,20 @@ const EXPORTS: Record<string, readonly [number, number | null]> = {
   proxy_on_context_create: [2, null],
   proxy_on_vm_start: [2, 1],
   proxy_on_configure: [2, 1],
+  proxy_on_tick: [1, null],
+  proxy_on_queue_ready: [2, null],
+  proxy_on_foreign_function: [3, null],
   proxy_on_request_headers: [3, 0],
   proxy_on_request_body: [3, 0],
+  proxy_on_request_trailers: [2, 0],
   proxy_on_response_headers: [3, 0],
   proxy_on_response_body: [3, 0],
+  proxy_on_response_trailers: [2, 0],
   proxy_on_http_call_response: [5, null],
+  proxy_on_grpc_receive_initial_metadata: [3, null],
+  proxy_on_grpc_receive: [3, null],
+  proxy_on_grpc_receive_trailing_metadata: [3, null],
+  proxy_on_grpc_close: [3, null],
   proxy_on_done: [1, 1],
   proxy_on_log: [1, null],
   proxy_on_delete: [1, null]
@@ -109,6 +118,11 @@ export class Guest {
   result(): Operand {
     const { at } = this.cell(8)
     return { wat: `(i32.const ${at}) (i32.const ${at + 4})`, types: 'i32 i32', at }
+  }
+
+  /** What stands in a cell at the time of the call. */
+  loaded(cell: Operand): Operand {
+    return { wat: `(i32.load ${cell.wat})`, types: 'i32', at: -1 }
   }
 
   /** A parameter of the callback. */

@@ -1,17 +1,40 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Filter, type HttpContext, loadModule, Plugin, type PluginSettings } from '../../lib/host/index.ts'
+import {
+  Filter,
+  type ForeignFunction,
+  foreignFunctionsWith,
+  type HttpContext,
+  loadModule,
+  MemoryQueues,
+  MemorySharedData,
+  Metrics,
+  Plugin,
+  type PluginSettings
+} from '../../lib/host/index.ts'
+import { FakeGrpcCalls } from './fake-grpc-calls.ts'
 import { FakeHttpCalls } from './fake-http-calls.ts'
 import { FakeStream } from './fake-stream.ts'
 import { type Call, Guest, type Operand, UNTOUCHED } from './guest.ts'
 import { RecordingLogger } from './recording-logger.ts'
 
 export interface HostOptions {
+  semantics?: 'apisix' | 'envoy'
   configuration?: string
   vmConfiguration?: string
   rootId?: string
   environment?: Record<string, string>
+  vmId?: string
+  /** What hosts share; by default each has its own. */
+  stores?: Stores
+  foreignFunctions?: Record<string, ForeignFunction>
+}
+
+export type Stores = Pick<PluginSettings, 'sharedData' | 'queues' | 'metrics'>
+
+export function memoryStores(): Stores {
+  return { sharedData: new MemorySharedData(), queues: new MemoryQueues(), metrics: new Metrics() }
 }
 
 /** Loads a module as a plugin with one filter. Nothing is started before the first exchange. */
@@ -21,11 +44,16 @@ export async function startHost(guest: Guest | Uint8Array, options: HostOptions 
   const httpCalls = new FakeHttpCalls()
   const settings: PluginSettings = {
     name: 'test',
+    semantics: options.semantics ?? 'apisix',
+    vmId: options.vmId ?? '',
     rootId: options.rootId ?? '',
     vmConfiguration: Buffer.from(options.vmConfiguration ?? ''),
     environment: options.environment ?? {},
     log,
-    httpCalls
+    httpCalls,
+    grpcCalls: new FakeGrpcCalls(),
+    ...(options.stores ?? memoryStores()),
+    foreignFunctions: foreignFunctionsWith(Object.entries(options.foreignFunctions ?? {}))
   }
   const plugin = new Plugin(await loadModule('test', bytes), settings)
   return new Host(guest instanceof Guest ? guest : undefined, plugin, options.configuration ?? '', log, httpCalls)
@@ -52,6 +80,10 @@ export class Host {
     this.filter = new Filter(plugin, Buffer.from(configuration))
     this.log = log
     this.httpCalls = httpCalls
+  }
+
+  get grpcCalls(): FakeGrpcCalls {
+    return this.plugin.settings.grpcCalls as FakeGrpcCalls
   }
 
   /** The first instance, also after it has failed. */

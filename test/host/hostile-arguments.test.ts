@@ -34,8 +34,23 @@ const PROXY_WASM = [
   'send_local_response',
   'http_call',
   'set_effective_context',
-  'done'
+  'done',
+  'get_shared_data',
+  'set_shared_data',
+  'register_shared_queue',
+  'resolve_shared_queue',
+  'enqueue_shared_queue',
+  'dequeue_shared_queue',
+  'define_metric',
+  'increment_metric',
+  'record_metric',
+  'get_metric',
+  'set_tick_period_milliseconds',
+  'call_foreign_function'
 ].map((name) => `proxy_${name}`)
+
+/** The second parameter of these is an i64. */
+const WIDE = ['proxy_increment_metric', 'proxy_record_metric']
 
 const WASI = [
   'args_get',
@@ -87,7 +102,7 @@ async function start() {
   return {
     host,
     stream,
-    functions: createImports(host.instance) as Record<string, Record<string, (...args: number[]) => number>>
+    functions: createImports(host.instance) as Record<string, Record<string, (...args: (number | bigint)[]) => number>>
   }
 }
 
@@ -102,7 +117,7 @@ for (const [module, names] of [
       const known: readonly number[] = module === 'env' ? Object.values(Status) : [0, 8, 21, 28, 44, 52, 58]
       fc.assert(
         fc.property(fc.array(i32, { minLength: 10, maxLength: 10 }), (args) => {
-          const status = hostFunction(...args)
+          const status = hostFunction(...args.map((arg, i) => (i === 1 && WIDE.includes(name) ? BigInt(arg) : arg)))
           assert.ok(known.includes(status), `${status}`)
         }),
         { numRuns: 200 }

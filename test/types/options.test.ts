@@ -18,15 +18,19 @@ test('the options, config.wasm and app.wasmGateway are typed', async () => {
       { id: 2, nodes: { '127.0.0.1:80': 1 }, scheme: 'https', tls: { verify: false }, retries: 0 }
     ],
     services: [{ id: 's', upstream_id: 'u' }],
-    global_rules: []
+    global_rules: [],
+    foreign_functions: { f: (parameters) => parameters.subarray(1), nothing: () => undefined }
   }
   await app.register(wasmGateway, options)
   // @ts-expect-error a priority is a number
   ;({ plugins: [{ name: 'a', file: 'a.wasm', priority: '1' }] }) satisfies WasmGatewayOptions
+  // @ts-expect-error the filter waits for it
+  ;({ foreign_functions: { f: async () => Buffer.from('x') } }) satisfies WasmGatewayOptions
   // @ts-expect-error there are two phases
   ;({ plugins: [{ name: 'a', file: 'a.wasm', http_request_phase: 'log' }] }) satisfies WasmGatewayOptions
 
   const gateway: WasmGateway = app.wasmGateway
+  void (() => gateway.callForeignFunction('a', 1, new Uint8Array()) satisfies Promise<number>)
   gateway.status().plugins satisfies { name: string; http_contexts: number }[]
   const conf: Conf = { level: 'info' }
   const wasm: WasmRouteConfig = { plugins: { a: { conf } }, upstream_id: 'u', timeout: { connect: 1 } }

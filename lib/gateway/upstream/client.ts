@@ -17,6 +17,8 @@ export interface UpstreamRequest {
   readonly host: string
   readonly body: Buffer | Readable | null
   readonly timeouts: Timeouts
+  /** Is told of every node that is tried. */
+  readonly onNode?: (node: UpstreamNode) => void
 }
 
 type Callback = (error: Error | null, response?: UpstreamResponse) => void
@@ -56,6 +58,7 @@ export function send(agents: Agents, request: UpstreamRequest, callback: Callbac
       return
     }
     tried.push(node)
+    request.onNode?.(node)
     current = new Attempt(timeouts.read, outgoing, (error, response) => {
       if (error === null) callback(null, response)
       else if (mayRetry(error)) attempt()

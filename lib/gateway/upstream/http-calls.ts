@@ -1,11 +1,10 @@
 import type { Readable } from 'node:stream'
-import { parseAddress } from '../../config/validate.ts'
-import type { HttpCall, HttpCallClient, HttpCallResponse, Logger } from '../../host/index.ts'
+import type { HttpCall, HttpCallClient, HttpCallDone, HttpCallResponse, Logger } from '../../host/index.ts'
 import { withoutHopByHop } from '../hop-by-hop.ts'
 import type { Agents } from './agents.ts'
 import type { UpstreamResponse } from './attempt.ts'
 import { send } from './client.ts'
-import { Upstream } from './upstream.ts'
+import type { Upstreams } from './upstreams.ts'
 
 const MAX_RESPONSE_BODY = 8 * 1024 * 1024
 
@@ -13,18 +12,15 @@ const MAX_RESPONSE_BODY = 8 * 1024 * 1024
 export class HttpCalls implements HttpCallClient {
   readonly #agents: Agents
   readonly #log: Logger
-  readonly #upstream: (id: string) => Upstream | undefined
-  /** Upstreams of one node, for the addresses that filters have called. */
-  readonly #addresses: Map<string, Upstream> = new Map()
+  readonly #upstreams: Upstreams
 
-  /** @param upstream finds a configured upstream */
-  constructor(agents: Agents, log: Logger, upstream: (id: string) => Upstream | undefined) {
+  constructor(agents: Agents, log: Logger, upstreams: Upstreams) {
     this.#agents = agents
     this.#log = log
-    this.#upstream = upstream
+    this.#upstreams = upstreams
   }
 
-  dispatch(call: HttpCall, done: (response: HttpCallResponse | undefined) => void): (() => void) | undefined {
+  dispatch(call: HttpCall, done: HttpCallDone): (() => void) | undefined {
     const pseudo: Record<string, string> = {}
     const { headers } = call
     let first = 0
@@ -32,20 +28,20 @@ export class HttpCalls implements HttpCallClient {
       pseudo[headers[first]!] = headers[first + 1]!
       first += 2
     }
-    const upstream = this.#upstream(call.upstream) ?? this.#address(call.upstream, pseudo[':scheme'])
+    const upstream = this.#upstreams.find(call.upstream, pseudo[':scheme'] === 'https' ? 'https' : 'http')
     if (upstream === undefined) return undefined
 
     let finished = false
-    const finish = (response: HttpCallResponse | undefined) => {
+    const finish: HttpCallDone = (response, reason) => {
       if (finished) return
       finished = true
       clearTimeout(timer)
-      done(response)
+      done(response, reason)
     }
     const fail = (error: Error) => {
       if (finished) return
       this.#log.warn({ err: error, upstream: call.upstream }, `http call to ${call.upstream} failed: ${error.message}`)
-      finish(undefined)
+      finish(undefined, error.message)
       abort()
     }
     const timer =
@@ -72,20 +68,6 @@ export class HttpCalls implements HttpCallClient {
       clearTimeout(timer)
       abort()
     }
-  }
-
-  #address(address: string, scheme: string | undefined): Upstream | undefined {
-    const https = scheme === 'https'
-    const key = `${https ? 'https' : 'http'}://${address}`
-    let upstream = this.#addresses.get(key)
-    if (upstream === undefined) {
-      if (parseAddress(address) === undefined) return undefined
-      upstream = new Upstream({ nodes: { [address]: 1 }, scheme: https ? 'https' : 'http' })
-      // A filter may call addresses without end, made from what clients send.
-      if (this.#addresses.size >= 1000) this.#addresses.clear()
-      this.#addresses.set(key, upstream)
-    }
-    return upstream
   }
 }
 

@@ -99,7 +99,10 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
       headers: forwardedHeaders(exchange, body),
       host: headers.get(':authority')!,
       body,
-      timeouts: upstream.timeouts(exchange.plan.timeout)
+      timeouts: upstream.timeouts(exchange.plan.timeout),
+      onNode: (node) => {
+        exchange.upstreamNode = node
+      }
     },
     trailers: [],
     abort: undefined

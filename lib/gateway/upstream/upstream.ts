@@ -15,6 +15,8 @@ export interface Timeouts {
 /** Somewhere that requests are forwarded to: nodes and how to speak to them. */
 export class Upstream {
   readonly scheme: 'http' | 'https'
+  /** Its id or, of one that is written where it is used, its name. */
+  readonly name: string | undefined
   /** Whether certificates are verified. */
   readonly verify: boolean
   /** On how many other nodes a request is tried. */
@@ -27,6 +29,7 @@ export class Upstream {
     this.#config = config
     this.#balancer = new RoundRobin(nodesOf(config, 'upstream'))
     this.scheme = config.scheme ?? 'http'
+    this.name = config.id === undefined ? config.name : String(config.id)
     this.verify = config.tls?.verify ?? true
     this.retries = config.retries ?? Math.max(0, this.#balancer.size - 1)
   }

@@ -19,10 +19,14 @@ export function buffers(instance: Instance): HostFunctions {
     switch (type) {
       case BufferType.HttpCallResponseBody:
         return instance.active?.root.callResponse?.body
+      case BufferType.GrpcReceiveBuffer:
+        return instance.active?.root.grpcReceived.message
       case BufferType.VmConfiguration:
         return instance.settings.vmConfiguration
       case BufferType.PluginConfiguration:
         return instance.active?.root.configuration
+      case BufferType.CallData:
+        return instance.active?.root.callData
       default:
         return bodyOf(type)?.bytes
     }

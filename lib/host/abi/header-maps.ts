@@ -16,6 +16,14 @@ export function headerMaps(instance: Instance): HostFunctions {
         return instance.activeHttpContext?.stream.requestHeaders
       case MapType.HttpResponseHeaders:
         return instance.activeHttpContext?.stream.responseHeaders
+      case MapType.HttpRequestTrailers:
+        return instance.activeHttpContext?.stream.requestTrailers
+      case MapType.HttpResponseTrailers:
+        return instance.activeHttpContext?.stream.responseTrailers
+      case MapType.GrpcReceiveInitialMetadata:
+        return metadata(instance.active?.root.grpcReceived.initialMetadata)
+      case MapType.GrpcReceiveTrailingMetadata:
+        return metadata(instance.active?.root.grpcReceived.trailingMetadata)
       case MapType.HttpCallResponseHeaders:
       case MapType.HttpCallResponseTrailers: {
         // They live on the plugin context, whatever stream is the effective one.
@@ -116,4 +124,9 @@ export function headerMaps(instance: Instance): HostFunctions {
       return mapOf(type)?.remove(key.toLowerCase()) ? Status.Ok : Status.BadArgument
     }
   }
+}
+
+/** Read-only, and there in its callback alone. */
+function metadata(list: readonly string[] | undefined): HeaderMap | undefined {
+  return list && new HeaderList([...list], [], false)
 }

@@ -6,15 +6,16 @@ import type { HostFunctions } from './host-functions.ts'
 
 /** What is none of a request's pseudo-headers, `:status` above all, is refused. */
 const PSEUDO_HEADERS: readonly string[] = [':method', ':path', ':authority', ':scheme']
+const REQUIRED = [':method', ':path', ':authority']
 
 /**
- * The headers of a call, pseudo-headers first. `host` serves for `:authority`, `:method` defaults to GET and `:path` to
- * `/`, as APISIX's filters expect; without an authority the client sends the upstream's own.
+ * The headers of a call, pseudo-headers first; `host` serves for `:authority`. As APISIX's filters expect it `:method`
+ * defaults to GET and `:path` to `/`, and without an authority the client sends the upstream's own; Envoy requires them.
  *
- * @returns `undefined` when a name or value is none that HTTP allows
+ * @returns `undefined` when one is missing, or a name or value is none that HTTP allows
  */
-function callHeaders(pairs: readonly string[]): string[] | undefined {
-  const pseudo: Record<string, string> = { ':method': 'GET', ':path': '/' }
+function callHeaders(pairs: readonly string[], semantics: 'apisix' | 'envoy'): string[] | undefined {
+  const pseudo: Record<string, string> = {}
   const headers: string[] = []
   let host: string | undefined
   for (let i = 0; i < pairs.length; i += 2) {
@@ -26,8 +27,14 @@ function callHeaders(pairs: readonly string[]): string[] | undefined {
     else if (name === 'host') host = value
     else headers.push(name, value)
   }
-  pseudo[':authority'] ??= host ?? ''
-  return [...Object.entries(pseudo).flat(), ...headers]
+  if (host !== undefined) pseudo[':authority'] ??= host
+  if (semantics === 'apisix') {
+    pseudo[':method'] ??= 'GET'
+    pseudo[':path'] ??= '/'
+    pseudo[':authority'] ??= ''
+  }
+  for (const name of REQUIRED) if (pseudo[name] === undefined) return undefined
+  return [...PSEUDO_HEADERS.flatMap((name) => (pseudo[name] === undefined ? [] : [name, pseudo[name]])), ...headers]
 }
 
 /** The trailers of a call; `undefined` when a name or value is none that HTTP allows. */
@@ -72,7 +79,7 @@ export function httpCalls(instance: Instance): HostFunctions {
       }
       const pairs = parsePairs(headerBytes)
       const trailerPairs = parsePairs(trailerBytes)
-      const headers = pairs && callHeaders(pairs)
+      const headers = pairs && callHeaders(pairs, instance.settings.semantics)
       const trailers = trailerPairs && callTrailers(trailerPairs)
       // A timeout of 2^31 ms and more is a negative number here.
       if (headers === undefined || trailers === undefined || timeout < 0) return Status.BadArgument

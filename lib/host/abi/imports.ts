@@ -2,16 +2,23 @@ import type { Instance } from '../instance.ts'
 import { ProcessExit } from '../wasi/process-exit.ts'
 import { createWasi, Errno } from '../wasi/wasi.ts'
 import { buffers } from './buffers.ts'
+import { callStatus } from './call-status.ts'
 import { configuration } from './configuration.ts'
 import { Status } from './constants.ts'
 import { contexts } from './contexts.ts'
+import { foreignFunctions } from './foreign-functions.ts'
+import { grpcCalls } from './grpc-calls.ts'
 import { headerMaps } from './header-maps.ts'
 import type { HostFunctions } from './host-functions.ts'
 import { httpCalls } from './http-calls.ts'
 import { log } from './log.ts'
+import { metrics } from './metrics.ts'
 import { properties } from './properties.ts'
+import { queues } from './queues.ts'
+import { sharedData } from './shared-data.ts'
 import { streamControl } from './stream-control.ts'
 import { time } from './time.ts'
+import { timers } from './timers.ts'
 import { toolchain } from './toolchain.ts'
 
 /** One entry per family of the specification. All of them serve every ABI version. */
@@ -22,10 +29,20 @@ const FAMILIES = [
   properties,
   streamControl,
   httpCalls,
+  grpcCalls,
+  callStatus,
+  sharedData,
+  queues,
+  metrics,
+  timers,
+  foreignFunctions,
   configuration,
   time,
   contexts
 ] satisfies ((instance: Instance) => HostFunctions)[]
+
+/** What a module may call while it is initialized, besides WASI. */
+const ANY_TIME: readonly ((instance: Instance) => HostFunctions)[] = [log, properties]
 
 /**
  * The imports of an instance: what its module asks for, and nothing else. What the host does not have becomes a stub, so
@@ -34,7 +51,11 @@ const FAMILIES = [
 export function createImports(instance: Instance): Record<string, Record<string, unknown>> {
   const env: HostFunctions = toolchain(instance)
   // Aborts throw on purpose: what toolchains import stands outside of the guard.
-  for (const family of FAMILIES) addGuarded(env, instance, family(instance), Status.InternalFailure)
+  for (const family of FAMILIES) {
+    const functions = family(instance)
+    const always = ANY_TIME.includes(family)
+    addGuarded(env, instance, always ? functions : afterStart(instance, functions), Status.InternalFailure)
+  }
   const wasi: HostFunctions = {}
   addGuarded(wasi, instance, createWasi(instance), Errno.Io)
   const known: Record<string, HostFunctions> = { env, wasi_snapshot_preview1: wasi, wasi_unstable: wasi }
@@ -54,6 +75,19 @@ function addGuarded(to: HostFunctions, instance: Instance, functions: HostFuncti
   for (const [name, hostFunction] of Object.entries(functions)) to[name] = guard(instance, name, hostFunction, failure)
 }
 
+/** While a module is initialized there is no context that the functions could act for. */
+function afterStart(instance: Instance, functions: HostFunctions): HostFunctions {
+  const later: HostFunctions = {}
+  for (const [name, hostFunction] of Object.entries(functions)) {
+    later[name] = (...parameters) => {
+      if (instance.current !== undefined) return hostFunction(...parameters)
+      instance.log.warn({ plugin: instance.settings.name }, `the filter called ${name} while it was initialized`)
+      return Status.InternalFailure
+    }
+  }
+  return later
+}
+
 /**
  * Makes a host function total: whatever goes wrong in it is a status for the module, not an exception through its stack,
  * which would leave it half done. Only what has ended the instance passes.
@@ -64,9 +98,9 @@ function guard(
   hostFunction: HostFunctions[string],
   failure: number
 ): HostFunctions[string] {
-  return (a, b, c, d, e, f, g, h, i, j) => {
+  return (a, b, c, d, e, f, g, h, i, j, k, l) => {
     try {
-      return hostFunction(a, b, c, d, e, f, g, h, i, j)
+      return hostFunction(a, b, c, d, e, f, g, h, i, j, k, l)
     } catch (error) {
       if (instance.failure !== undefined || error instanceof ProcessExit) throw error
       const { settings, active } = instance

@@ -36,6 +36,8 @@ export function properties(instance: Instance): HostFunctions {
     switch (path) {
       case 'plugin_name':
         return Buffer.from(settings.name)
+      case 'plugin_vm_id':
+        return Buffer.from(settings.vmId)
       // Two SDKs choose their factory by it while their root context is created, and abort without an answer.
       case 'plugin_root_id':
         return Buffer.from(settings.rootId)

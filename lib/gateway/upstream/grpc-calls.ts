@@ -1,0 +1,31 @@
+import type { GrpcCall, GrpcClient, GrpcEvents, GrpcStream, Logger } from '../../host/index.ts'
+import { GrpcExchange } from './grpc-exchange.ts'
+import { Http2Connections } from './http2-connections.ts'
+import type { Upstreams } from './upstreams.ts'
+
+/**
+ * Makes the calls that filters ask for with `proxy_grpc_call` and `proxy_grpc_stream`: to a configured upstream by its id,
+ * over TLS where its scheme is https, or to a `host[:port]`, without TLS.
+ */
+export class GrpcCalls implements GrpcClient {
+  readonly #upstreams: Upstreams
+  readonly #log: Logger
+  readonly #connections: Http2Connections = new Http2Connections()
+
+  constructor(upstreams: Upstreams, log: Logger) {
+    this.#upstreams = upstreams
+    this.#log = log
+  }
+
+  open(call: GrpcCall, events: GrpcEvents): GrpcStream | undefined {
+    const upstream = this.#upstreams.find(call.upstream, 'http')
+    if (upstream === undefined) return undefined
+    return new GrpcExchange(this.#connections, upstream, call, events, (reason) => {
+      this.#log.warn({ upstream: call.upstream }, `gRPC call to ${call.upstream} failed: ${reason}`)
+    })
+  }
+
+  close(): void {
+    this.#connections.close()
+  }
+}

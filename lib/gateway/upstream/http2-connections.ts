@@ -1,0 +1,130 @@
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2'
+import { connect as connectTcp, isIP } from 'node:net'
+import { type ConnectionOptions, checkServerIdentity, connect as connectTls } from 'node:tls'
+
+/** How long a connection without streams is kept. */
+const IDLE_MS = 30_000
+
+export interface Http2Target {
+  readonly scheme: 'http' | 'https'
+  readonly host: string
+  readonly port: number
+  /** Whether the certificate is verified. */
+  readonly verify: boolean
+  /** Whom it must be for. */
+  readonly serverName: string
+  /** Milliseconds. */
+  readonly connectTimeout: number
+}
+
+type Callback = (error: Error | null, connection?: Http2Connection) => void
+
+/** HTTP/2 connections to nodes: one for each node and what of TLS is asked of it, made anew when it has ended. */
+export class Http2Connections {
+  readonly #connections: Map<string, Http2Connection> = new Map()
+
+  /** Calls back once, never before it has returned. */
+  get(target: Http2Target, callback: Callback): void {
+    const { scheme, host, port, verify, serverName } = target
+    const key = `${scheme} ${host} ${port} ${verify} ${serverName}`
+    let connection = this.#connections.get(key)
+    if (connection === undefined || connection.ended) {
+      const made = new Http2Connection(target)
+      connection = made
+      this.#connections.set(key, made)
+      made.onEnd = () => {
+        if (this.#connections.get(key) === made) this.#connections.delete(key)
+      }
+    }
+    connection.ready(callback)
+  }
+
+  close(): void {
+    for (const connection of this.#connections.values()) connection.destroy()
+  }
+}
+
+export class Http2Connection {
+  /** Called when no more requests can be sent: those that are under way may go on. */
+  onEnd: () => void = () => {}
+  readonly #session: ClientHttp2Session
+  /** Those who wait for the connection; `undefined` when it is there. */
+  #waiting: Callback[] | undefined = []
+  #streams = 0
+  #idle: ReturnType<typeof setTimeout> | undefined
+
+  constructor(target: Http2Target) {
+    const { scheme, connectTimeout } = target
+    const socket =
+      scheme === 'https' ? connectTls(tlsOptions(target)) : connectTcp({ host: target.host, port: target.port })
+    // The socket is made here, so that nothing of the address is read as a URL.
+    const session = connect(`${scheme}://node`, { settings: { enablePush: false }, createConnection: () => socket })
+    const timer = setTimeout(() => {
+      session.destroy(new Error(`no connection in ${connectTimeout} ms`))
+    }, connectTimeout)
+    session.once('connect', () => {
+      clearTimeout(timer)
+      const waiting = this.#waiting ?? []
+      this.#waiting = undefined
+      for (const callback of waiting) callback(null, this)
+    })
+    // Requests that are under way fail with it by themselves.
+    const end = (error: Error) => {
+      clearTimeout(timer)
+      clearTimeout(this.#idle)
+      this.onEnd()
+      const waiting = this.#waiting ?? []
+      this.#waiting = []
+      for (const callback of waiting) callback(error)
+    }
+    session.on('error', end)
+    session.on('close', () => end(new Error('the connection was closed')))
+    session.on('goaway', () => this.onEnd())
+    // A filter's calls are no reason for the process to stay.
+    session.unref()
+    this.#session = session
+  }
+
+  /** Whether no more requests can be sent. */
+  get ended(): boolean {
+    return this.#session.closed || this.#session.destroyed
+  }
+
+  /** Calls back when there is a connection, or when there will be none. */
+  ready(callback: Callback): void {
+    if (this.#waiting === undefined) queueMicrotask(() => callback(null, this))
+    else this.#waiting.push(callback)
+  }
+
+  /** @throws when headers are not what HTTP/2 allows */
+  request(headers: OutgoingHttpHeaders): ClientHttp2Stream {
+    const stream = this.#session.request(headers, { endStream: false })
+    clearTimeout(this.#idle)
+    this.#streams++
+    stream.once('close', () => {
+      this.#streams--
+      if (this.#streams > 0 || this.ended) return
+      this.#idle = setTimeout(() => {
+        this.onEnd()
+        this.#session.close()
+      }, IDLE_MS).unref()
+    })
+    return stream
+  }
+
+  destroy(): void {
+    this.#session.destroy()
+  }
+}
+
+function tlsOptions({ host, port, verify, serverName }: Http2Target): ConnectionOptions {
+  return {
+    host,
+    port,
+    ALPNProtocols: ['h2'],
+    rejectUnauthorized: verify,
+    // An address is no name that TLS could indicate, but one that the certificate must be for.
+    ...(isIP(serverName) === 0 && { servername: serverName }),
+    checkServerIdentity: (_name, certificate) => checkServerIdentity(serverName, certificate)
+  }
+}

@@ -1,0 +1,34 @@
+import { parseAddress } from '../../config/validate.ts'
+import { Upstream } from './upstream.ts'
+
+/** A filter may call addresses without end, made from what clients send. */
+const MAX_ADDRESSES = 1000
+
+/** Finds what a filter calls: a configured upstream by its id, or the server at a `host[:port]`. */
+export class Upstreams {
+  readonly #configured: (id: string) => Upstream | undefined
+  /** Upstreams of one node, for the addresses that filters have called. */
+  readonly #addresses: Map<string, Upstream> = new Map()
+
+  /** @param configured finds a configured upstream */
+  constructor(configured: (id: string) => Upstream | undefined) {
+    this.#configured = configured
+  }
+
+  /** @param scheme of an address; a configured upstream has its own */
+  find(name: string, scheme: 'http' | 'https'): Upstream | undefined {
+    return this.#configured(name) ?? this.#address(name, scheme)
+  }
+
+  #address(address: string, scheme: 'http' | 'https'): Upstream | undefined {
+    const key = `${scheme}://${address}`
+    let upstream = this.#addresses.get(key)
+    if (upstream === undefined) {
+      if (parseAddress(address) === undefined) return undefined
+      upstream = new Upstream({ nodes: { [address]: 1 }, scheme })
+      if (this.#addresses.size >= MAX_ADDRESSES) this.#addresses.clear()
+      this.#addresses.set(key, upstream)
+    }
+    return upstream
+  }
+}

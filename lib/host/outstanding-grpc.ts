@@ -1,0 +1,256 @@
+import type { Context } from './context.ts'
+import { HttpContext } from './http-context.ts'
+import type { Callback, Instance } from './instance.ts'
+import { NO_STATUS, type PluginContext } from './plugin-context.ts'
+import type { GrpcCall, GrpcEvents, GrpcStream } from './stream.ts'
+
+/** gRPC's own codes for how an exchange ended, those that arise here. */
+const GrpcStatus = { Ok: 0, Cancelled: 1, Internal: 13 } as const
+
+/** A phase that no HTTP context is ever in. */
+const NO_PHASE = -1
+
+interface Exchange {
+  readonly context: Context
+  /** One message each way. Otherwise it is a stream, which no phase waits for. */
+  readonly unary: boolean
+  /** The phase of the HTTP context that may wait for it. */
+  readonly phase: number
+  readonly stream: GrpcStream
+  /** Whether the filter has sent its last message. */
+  halfClosed: boolean
+  /** What a unary call was answered. */
+  answer: Buffer | undefined
+  answers: number
+}
+
+/**
+ * The gRPC calls and streams of one instance that are not over yet. They belong to the plugin context, whose
+ * callbacks hear of them, whichever context asked for them.
+ */
+export class OutstandingGrpc {
+  readonly #instance: Instance
+  readonly #takeId: () => number
+  readonly #exchanges: Map<number, Exchange> = new Map()
+
+  /** @param takeId an id that no call of any kind has */
+  constructor(instance: Instance, takeId: () => number) {
+    this.#instance = instance
+    this.#takeId = takeId
+  }
+
+  get size(): number {
+    return this.#exchanges.size
+  }
+
+  has(id: number): boolean {
+    return this.#exchanges.has(id)
+  }
+
+  /**
+   * Makes a unary call on behalf of a context; an HTTP context waits for it as for an http call.
+   *
+   * @returns its id; `undefined` when there is no such upstream
+   */
+  call(context: Context, call: GrpcCall, message: Buffer): number | undefined {
+    const id = this.#takeId()
+    const stream = this.#client.open(call, {
+      initialMetadata() {},
+      message: (answer) => this.#answered(id, answer),
+      trailingMetadata() {},
+      close: (status, text) => this.#callEnded(id, status, text)
+    })
+    if (stream === undefined) return undefined
+    stream.send(message, true)
+    const phase = context instanceof HttpContext ? context.callDispatched() : NO_PHASE
+    this.#add(id, context, true, phase, stream)
+    return id
+  }
+
+  /**
+   * Opens a stream on behalf of a context.
+   *
+   * @returns its id; `undefined` when there is no such upstream
+   */
+  open(context: Context, call: GrpcCall): number | undefined {
+    const id = this.#takeId()
+    const stream = this.#client.open(call, this.#streamEvents(id))
+    if (stream === undefined) return undefined
+    if (context instanceof HttpContext) context.streamOpened()
+    this.#add(id, context, false, NO_PHASE, stream)
+    return id
+  }
+
+  /** @returns whether the id is that of a stream on which the filter may still send */
+  send(id: number, message: Buffer, endStream: boolean): boolean {
+    const exchange = this.#exchanges.get(id)
+    if (exchange === undefined || exchange.unary || exchange.halfClosed) return false
+    exchange.halfClosed = endStream
+    exchange.stream.send(message, endStream)
+    return true
+  }
+
+  /**
+   * Ends the filter's side of a stream. A unary call has none to end, and is cancelled, as in Envoy.
+   *
+   * @returns whether there is one with that id
+   */
+  halfClose(id: number): boolean {
+    const exchange = this.#exchanges.get(id)
+    if (exchange === undefined) return false
+    if (exchange.unary) return this.cancel(id)
+    if (!exchange.halfClosed) exchange.stream.end()
+    exchange.halfClosed = true
+    return true
+  }
+
+  /**
+   * Ends a call or a stream, without a callback.
+   *
+   * @returns whether there is one with that id
+   */
+  cancel(id: number): boolean {
+    const exchange = this.#remove(id)
+    exchange?.stream.cancel()
+    if (exchange !== undefined) this.#leave(exchange)
+    return exchange !== undefined
+  }
+
+  /** The client left: what a context has called is aborted, and closed as cancelled. Its streams have until its end. */
+  abortCalls(context: HttpContext): void {
+    this.#abort((exchange) => exchange.unary && exchange.context === context, 'the client left')
+  }
+
+  /**
+   * A context is at its end: a stream on which it has not sent its last message is aborted, for nobody is left to send it,
+   * and an upstream would wait for ever. It is closed as cancelled, and not in silence, since the SDKs keep an entry for
+   * every id. One that the filter has half-closed goes on until the upstream ends it, and a unary call until it is
+   * answered, as http calls do: both belong to the plugin context. So what a filter sends in `proxy_on_log`
+   * arrives.
+   */
+  abortStreams(context: HttpContext): void {
+    this.#abort((exchange) => !exchange.halfClosed && exchange.context === context, 'its stream has ended')
+  }
+
+  /** Ends what a plugin context and its HTTP contexts have under way, without callbacks. */
+  cancelOf(root: PluginContext): void {
+    for (const [id, exchange] of this.#exchanges) {
+      if (exchange.context.root !== root) continue
+      this.#exchanges.delete(id)
+      exchange.stream.cancel()
+    }
+  }
+
+  cancelAll(): void {
+    for (const { stream } of this.#exchanges.values()) stream.cancel()
+    this.#exchanges.clear()
+  }
+
+  get #client() {
+    return this.#instance.settings.grpcCalls
+  }
+
+  #add(id: number, context: Context, unary: boolean, phase: number, stream: GrpcStream): void {
+    this.#exchanges.set(id, {
+      context,
+      unary,
+      phase,
+      stream,
+      halfClosed: unary,
+      answer: undefined,
+      answers: 0
+    })
+  }
+
+  #remove(id: number): Exchange | undefined {
+    const exchange = this.#exchanges.get(id)
+    this.#exchanges.delete(id)
+    return exchange
+  }
+
+  #leave({ context, phase }: Exchange): void {
+    if (context instanceof HttpContext) context.callAnswered(phase)
+  }
+
+  #abort(concerned: (exchange: Exchange) => boolean, reason: string): void {
+    // A copy: a filter that opens another when one is closed must not keep this loop going.
+    for (const [id, exchange] of [...this.#exchanges]) {
+      // When the module traps at one, the others have been cancelled.
+      if (!concerned(exchange) || !this.#exchanges.has(id)) continue
+      exchange.stream.cancel()
+      this.#close(id, GrpcStatus.Cancelled, reason)
+    }
+  }
+
+  #streamEvents(id: number): GrpcEvents {
+    const { callbacks } = this.#instance
+    return {
+      initialMetadata: (metadata) => {
+        const root = this.#rootOf(id)
+        if (root === undefined) return
+        root.grpcReceived.initialMetadata = metadata
+        const name = 'proxy_on_grpc_receive_initial_metadata'
+        this.#tell(root, name, callbacks[name], id, metadata.length / 2)
+      },
+      message: (message) => {
+        const root = this.#rootOf(id)
+        if (root !== undefined) this.#receive(root, id, message)
+      },
+      trailingMetadata: (metadata) => {
+        const root = this.#rootOf(id)
+        if (root === undefined) return
+        root.grpcReceived.trailingMetadata = metadata
+        const name = 'proxy_on_grpc_receive_trailing_metadata'
+        this.#tell(root, name, callbacks[name], id, metadata.length / 2)
+      },
+      close: (status, text) => this.#close(id, status, text)
+    }
+  }
+
+  #answered(id: number, answer: Buffer): void {
+    const exchange = this.#exchanges.get(id)
+    if (exchange === undefined) return
+    exchange.answers++
+    exchange.answer ??= answer
+  }
+
+  /** One callback: with the answer when there is exactly one, else with why there is none. */
+  #callEnded(id: number, status: number, text: string): void {
+    const { answer, answers, context } = this.#exchanges.get(id) ?? {}
+    if (context === undefined) return
+    if (status !== GrpcStatus.Ok) this.#close(id, status, text)
+    else if (answers !== 1) this.#close(id, GrpcStatus.Internal, `a unary call was answered with ${answers} messages`)
+    else {
+      const exchange = this.#remove(id)!
+      this.#receive(context.root, id, answer!)
+      this.#leave(exchange)
+    }
+  }
+
+  #receive(root: PluginContext, id: number, message: Buffer): void {
+    const { proxy_on_grpc_receive } = this.#instance.callbacks
+    root.grpcReceived.message = message
+    this.#tell(root, 'proxy_on_grpc_receive', proxy_on_grpc_receive, id, message.length)
+  }
+
+  #close(id: number, status: number, message: string): void {
+    const exchange = this.#remove(id)
+    if (exchange === undefined) return
+    const { root } = exchange.context
+    const { proxy_on_grpc_close } = this.#instance.callbacks
+    root.callStatus = { code: status, message }
+    this.#tell(root, 'proxy_on_grpc_close', proxy_on_grpc_close, id, status)
+    this.#leave(exchange)
+  }
+
+  #rootOf(id: number): PluginContext | undefined {
+    return this.#exchanges.get(id)?.context.root
+  }
+
+  /** Calls back, and forgets what could be read in that callback. */
+  #tell(root: PluginContext, name: string, callback: Callback | undefined, id: number, value: number): void {
+    if (callback !== undefined) this.#instance.call(root, name, callback, root.id, id, value)
+    root.grpcReceived = {}
+    root.callStatus = NO_STATUS
+  }
+}
