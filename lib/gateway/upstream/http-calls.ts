@@ -4,6 +4,7 @@ import { withoutHopByHop } from '../hop-by-hop.ts'
 import type { Agents } from './agents.ts'
 import type { UpstreamResponse } from './attempt.ts'
 import { send } from './client.ts'
+import { sendWithTrailers } from './trailing-call.ts'
 import type { Upstreams } from './upstreams.ts'
 
 const MAX_RESPONSE_BODY = 8 * 1024 * 1024
@@ -58,11 +59,15 @@ export class HttpCalls implements HttpCallClient {
       body: call.body.length === 0 ? null : call.body,
       timeouts: upstream.timeouts(undefined)
     }
-    const abort = send(this.#agents, request, (error, response) => {
+    const answered = (error: Error | null, response?: UpstreamResponse) => {
       if (error !== null || response === undefined) fail(error!)
       else if (finished) response.body.on('error', () => {}).destroy()
       else collect(response, finish, fail)
-    })
+    }
+    const abort =
+      call.trailers.length === 0
+        ? send(this.#agents, request, answered)
+        : sendWithTrailers(request, call.trailers, answered)
     return () => {
       finished = true
       clearTimeout(timer)

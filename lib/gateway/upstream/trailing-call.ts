@@ -1,0 +1,75 @@
+import { type ClientRequest, request as httpRequest } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+import { isIP } from 'node:net'
+import { FST_WASM_UPSTREAM_UNAVAILABLE } from '../../errors.ts'
+import type { UpstreamResponse } from './attempt.ts'
+import type { UpstreamRequest } from './client.ts'
+
+/**
+ * Sends a request that has trailers, to one node, over a connection of its own. Undici sends no trailers (version 7), so
+ * these go by Node's own client.
+ *
+ * @param trailers name, value, …
+ * @param callback is called once, never before this has returned
+ * @returns what aborts the request, or its response
+ */
+export function sendWithTrailers(
+  request: UpstreamRequest,
+  trailers: readonly string[],
+  callback: (error: Error | null, response?: UpstreamResponse) => void
+): () => void {
+  const { upstream } = request
+  const node = upstream.pick([])
+  if (node === undefined) {
+    queueMicrotask(() => callback(new FST_WASM_UPSTREAM_UNAVAILABLE('the upstream has no node with a weight above 0')))
+    return () => {}
+  }
+  const pairs: [string, string][] = []
+  for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
+  const headers = [...request.headers, 'host', upstream.hostFor(node, request.host)]
+  headers.push('transfer-encoding', 'chunked', 'trailer', [...new Set(pairs.map(([name]) => name))].join(', '))
+  const serverName = upstream.serverNameFor(node)
+  const options = {
+    host: node.host,
+    port: node.port,
+    method: request.method,
+    path: request.path,
+    agent: false,
+    headers
+  }
+  const outgoing: ClientRequest =
+    upstream.scheme === 'https'
+      ? httpsRequest({
+          ...options,
+          rejectUnauthorized: upstream.verify,
+          ...(isIP(serverName) === 0 && { servername: serverName })
+        })
+      : httpRequest(options)
+  let answered = false
+  outgoing.on('error', (error) => {
+    if (!answered) callback(error)
+    answered = true
+  })
+  outgoing.on('response', (incoming) => {
+    answered = true
+    const received: string[] = []
+    incoming.on('end', () => received.push(...lowerCased(incoming.rawTrailers)))
+    callback(null, {
+      statusCode: incoming.statusCode!,
+      headers: lowerCased(incoming.rawHeaders),
+      body: incoming,
+      trailers: received
+    })
+  })
+  outgoing.setTimeout(request.timeouts.read, () => outgoing.destroy(new Error('it did not answer in time')))
+  outgoing.addTrailers(pairs)
+  outgoing.end(request.body as Buffer | null)
+  return () => {
+    answered = true
+    outgoing.destroy()
+  }
+}
+
+function lowerCased(raw: readonly string[]): string[] {
+  return raw.map((text, i) => (i % 2 === 0 ? text.toLowerCase() : text))
+}
