@@ -107,7 +107,7 @@ export const FST_WASM_REQUEST_BODY_TOO_LARGE: WasmErrorConstructor<[number]> = c
 )
 
 /** What a filter holds of a response body is longer than the plugin's `limits.body_mib`. */
-export const FST_WASM_RESPONSE_BODY_TOO_LARGE = createError<[number, Cause?]>(
+export const FST_WASM_RESPONSE_BODY_TOO_LARGE: WasmErrorConstructor<[number]> = createError<[number, Cause?]>(
   'FST_WASM_RESPONSE_BODY_TOO_LARGE',
   'the response body is longer than the %d bytes that a filter may hold',
   502
