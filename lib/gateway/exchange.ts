@@ -21,7 +21,7 @@ import { RequestTrailers, ResponseTrailers } from './trailers.ts'
 export const Progress = {
   /** Request phases, or between them. */
   Request: 0,
-  /** The response has begun to pass the filters; what comes through `onSend` again passes untouched. */
+  /** The response has begun to pass the filters. */
   Response: 1,
   Closed: 2
 } as const
@@ -39,7 +39,7 @@ export class Exchange implements Stream {
   /** The body, once a filter has read it. */
   requestBody: Body | undefined
   /** Why the last filter that failed did, as the client is told. */
-  failure: Error = new Error()
+  failure: Error | undefined
   /** The upstream's node that the request was sent to last. */
   upstreamNode: UpstreamNode | undefined
   /** Details of the local response that was sent. */

@@ -110,7 +110,7 @@ export function takeResponse(exchange: Exchange, outcome: Outcome): LocalRespons
 }
 
 function errorFor(exchange: Exchange, outcome: Outcome): Error {
-  return outcome === Outcome.Failed ? exchange.failure : new FST_WASM_RESPONSE_ENDED()
+  return (outcome === Outcome.Failed ? exchange.failure : undefined) ?? new FST_WASM_RESPONSE_ENDED()
 }
 
 /** Puts another response in place of the one that was there: nothing of that one is left. */
