@@ -50,6 +50,7 @@ export class RequestHeaders extends HeaderList {
   reconcile(): void {
     const { headers } = this.#raw
     const { list } = this
+    if (saysTheSame(list, headers)) return
     const names = new Set<string>()
     for (let i = 0; i < list.length; i += 2) names.add(list[i]!)
     for (const name of names) {
@@ -108,6 +109,22 @@ export class RequestHeaders extends HeaderList {
       headers[name] = grouped(name, values)
     }
   }
+}
+
+/** Whether nothing has changed, as is nearly always so; repeated headers are left to a closer look. */
+function saysTheSame(list: readonly string[], headers: FastifyRequest['raw']['headers']): boolean {
+  let entries = 0
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!
+    if (headers[name] === list[i + 1]) entries++
+    else if (isShown(name)) return false
+  }
+  for (const _ in headers) entries--
+  // The host stands in the list under another name.
+  return (
+    entries === (headers[':authority'] === undefined ? -1 : 0) &&
+    list[AUTHORITY_AT] === (headers[':authority'] ?? headers.host)
+  )
 }
 
 /** As Node groups the values of a header in `headers`. */

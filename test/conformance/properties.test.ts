@@ -25,7 +25,7 @@ const int = (value: bigint) => {
 
 const now = BigInt(Date.now()) * 1_000_000n
 for (const [sentence, value, expected] of [
-  ['C-245 a text is its bytes, without a NUL', '/a?b=\xe9', Buffer.from([0x2f, 0x61, 0x3f, 0x62, 0x3d, 0xe9])],
+  ['C-245 C-246 a text is its bytes, without a NUL', '/a?b=\xe9', Buffer.from([0x2f, 0x61, 0x3f, 0x62, 0x3d, 0xe9])],
   ['bytes are themselves', Buffer.from([0, 255]), Buffer.from([0, 255])],
   ['C-249 an integer is 8 bytes, little-endian', 8080, int(8080n)],
   ['a negative integer is two’s complement', -2, int(-2n)],

@@ -178,6 +178,22 @@ test('the standard streams can be written, and nothing else', async () => {
   assert.equal(host.instance.memory.u64(stat.at + 8), 64n, 'the right to write')
 })
 
+test('what reads, asks about or changes a file is refused, and fd_pwrite writes where fd_write does', async () => {
+  const guest = new Guest()
+  const written = guest.cell()
+  const calls = [
+    guest.call('fd_pwrite', 1, guest.iovs('hi\n'), 0n, written),
+    guest.call('fd_pread', 0, guest.iovs('x'), 0n, guest.cell()),
+    guest.call('fd_filestat_get', 1, guest.cell(64)),
+    guest.call('fd_fdstat_set_flags', 1, 0),
+    guest.call('fd_prestat_dir_name', 3, guest.text('/'))
+  ]
+  const host = await run(guest, calls)
+  assert.deepEqual(host.statuses(...calls), [0, 52, 8, 52, 52])
+  assert.equal(host.u32(written), 3)
+  assert.deepEqual(host.log.messages(), ['hi'])
+})
+
 /** A clock subscription of WASI. */
 function subscription(userdata: bigint, timeout: bigint, tag: number = 0): Buffer {
   const bytes = Buffer.alloc(48)

@@ -29,7 +29,7 @@ test('body callbacks come without being asked for, the request body in one call,
   assert.deepEqual(sizes(filterLog()), ['request_body size=4 eos=true', 'response_body size=4 eos=true'])
 })
 
-test('a request without a body has no body callback, and an empty response none', async (t) => {
+test('C-073 a request without a body has no body callback, and an empty response none', async (t) => {
   const conf = {
     request_headers: [callback],
     request_body: [callback],
@@ -49,7 +49,7 @@ test('a changed request body reaches the handler', async (t) => {
   assert.equal((await request(url, { method: 'POST', body: 'four', headers: text })).text, 'changed')
 })
 
-test('a pause holds the chunks of a response, the next call sees all of them, and the last may change them', async (t) => {
+test('C-083 a pause holds the chunks of a response, the next call sees all of them, and the last may change them', async (t) => {
   // The scripted filter pauses at the last chunk too: an http call resumes it.
   const upstream = await startUpstream(t, (app) => {
     app.get('/', async () => '')
@@ -151,7 +151,7 @@ test('what is held goes on when the filter is resumed between two chunks', async
   assert.match(received, /second/)
 })
 
-test('a Pause in the request headers stops the body callback until it is resumed', async (t) => {
+test('C-080 C-082 a Pause in the request headers stops the body callback until it is resumed', async (t) => {
   const upstream = await startUpstream(t, (app) => {
     app.get('/', async () => {
       await sleep(30)
@@ -200,7 +200,7 @@ test('a Continue does not wait for calls', async (t) => {
   answer()
 })
 
-test('a call without method, path or authority is refused', async (t) => {
+test('C-179 C-180 C-181 a call without method, path or authority is refused', async (t) => {
   const complete: [string, string][] = [
     [':method', 'GET'],
     [':path', '/'],

@@ -24,7 +24,7 @@ for (const phase of ['rewrite', 'access'] as const) {
     ['request headers', { request_headers: [deny] }],
     ['the request body', { request_headers: [wantsRequestBody], request_body: [deny] }]
   ] as const) {
-    test(`a local response in ${where} of the ${phase} phase is sent in place of the handler's`, async (t) => {
+    test(`C-162 a local response in ${where} of the ${phase} phase is sent in place of the handler's`, async (t) => {
       let reached = false
       const { url } = await start(t, script as unknown as Script, () => (reached = true), phase)
       const body = { method: 'POST', body: 'hello', headers: { 'content-type': 'text/plain' } }
@@ -79,7 +79,7 @@ test('a local response in the body callback of a response that is there as a who
   assert.equal(answer.text, 'denied')
 })
 
-test('a local response in the first body callback of a stream is sent, in a later one the connection is closed', async (t) => {
+test('C-174 a local response in the first body callback of a stream is sent, in a later one the connection is closed', async (t) => {
   const { url } = await startApp(t, { plugins: scripted('first', 'last') }, (app) => {
     const at = (steps: Step[]) => ({ response_headers: [wantsResponseBody], response_body: steps })
     const stream = async function* () {

@@ -22,7 +22,7 @@ const bodies = (...names: string[]) => names.map((name) => `${name} response bod
 const logs = (...names: string[]) => names.map((name) => `${name} log`)
 const requests = (...names: string[]) => names.flatMap((name) => [`${name} request headers`, `${name} request body`])
 
-test('global rules come before the route, priority from high to low, rewrite before access, responses in the same order', async (t) => {
+test('C-097 global rules come before the route, priority from high to low, rewrite before access, responses in the same order', async (t) => {
   const plugins = [
     { ...scripted('low')[0]!, priority: 1 },
     { ...scripted('high')[0]!, priority: 9 },
@@ -53,7 +53,7 @@ test('global rules come before the route, priority from high to low, rewrite bef
   ])
 })
 
-test('a filter that answers ends the request side, and the response callbacks of all filters run, once', async (t) => {
+test('C-169 C-170 a filter that answers ends the request side, and the response callbacks of all filters run, once', async (t) => {
   let reached = false
   const { url, filterLog, quiet } = await startApp(t, { plugins: scripted('a', 'b', 'c') }, (app) => {
     const own = {

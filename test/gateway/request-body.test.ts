@@ -107,7 +107,7 @@ for (const phase of phases) {
 
   for (const announced of [true, false]) {
     const how = announced ? 'with a length' : 'chunked'
-    test(`${phase}: a body ${how} over limits.body_mib is answered 413, and the connection ends`, async (t) => {
+    test(`C-087 ${phase}: a body ${how} over limits.body_mib is answered 413, and the connection ends`, async (t) => {
       const { port, filterLog } = await start(t, phase, readsBody, undefined, { limits: { body_mib: 1 } })
       const body = 'x'.repeat(1_200_000)
       const framing = announced ? 'content-length: 1200000' : 'transfer-encoding: chunked'

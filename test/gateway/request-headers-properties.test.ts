@@ -194,7 +194,7 @@ test('the map of request headers and that of response headers are serialized as 
   assert.ok(second!.includes('content-length\x005\0'))
 })
 
-test('the response has its properties when it is there, and the exchange its duration when it is over', async (t) => {
+test('C-252 the response has its properties when it is there, and the exchange its duration when it is over', async (t) => {
   const later: Step[] = [
     property('status'),
     hex('response', 'code'),

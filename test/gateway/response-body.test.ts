@@ -133,7 +133,7 @@ for (const [change, steps, text] of [
       ? ''
       : { longer: 'a longer body', shorter: 'x', 'prepended to': 'é-', 'appended to': '-é' }[change]!
 
-  test(`a body that is ${change} has its right length`, async (t) => {
+  test(`C-155 a body that is ${change} has its right length`, async (t) => {
     const { port } = await start(t, conf, (reply) => reply.header('content-length', 5).send('hello'))
     const answer = await wire(port)
     assert.equal(answer.body, text + atEnd)

@@ -57,7 +57,7 @@ for (const sdk of ['script-go', 'script-rust', 'script-as']) {
   })
 }
 
-test('set, add and remove arrive at the client, repeated headers repeated', async (t) => {
+test('C-120 set, add and remove arrive at the client, repeated headers repeated', async (t) => {
   const { url } = await start(
     t,
     [

@@ -24,7 +24,7 @@ const phases: Record<string, Script> = {
 
 for (const language of ['script-go', 'script-rust', 'script-as']) {
   for (const [phase, conf] of Object.entries(phases)) {
-    test(`a panic in ${phase} is answered 503, and the next request gets a fresh instance (${language})`, async (t) => {
+    test(`C-067 C-069 a panic in ${phase} is answered 503, and the next request gets a fresh instance (${language})`, async (t) => {
       const plugins = [{ name: 'a', file: fixture(language) }]
       const { url, app, lines } = await startApp(t, { plugins }, (app) => {
         app.post('/', { config: { wasm: { plugins: { a: { conf } } } } }, async (request) => request.body)

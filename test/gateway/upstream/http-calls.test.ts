@@ -37,7 +37,7 @@ test('a call goes to host:port, and the filter sees status and body', async (t) 
   assert.deepEqual(answered(filterLog()), ['call :status=200', `call body=${node.address}`])
 })
 
-test('method, path, headers and body arrive exactly', async (t) => {
+test('C-204 method, path, headers and body arrive exactly', async (t) => {
   const node = await startRecorder(t)
   const headers = [
     [':method', 'PATCH'],

@@ -75,7 +75,7 @@ test('what a filter makes of path, method, authority and headers reaches the nod
   assert.equal(seen!.body.toString(), 'b')
 })
 
-test('a body that a filter changed reaches the node with the length it has', async (t) => {
+test('C-154 a body that a filter changed reaches the node with the length it has', async (t) => {
   const node = await startRecorder(t)
   const ask = { op: 'set_property', path: ['wasm_process_req_body'], value: '1' }
   const { url } = await startProxy(
