@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, sep } from 'node:path'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { type AbiVersion, Outcome } from '../../lib/host/index.ts'
@@ -21,6 +21,7 @@ const FIXTURES: Record<string, HostOptions & { abi: AbiVersion }> = {
   'script-rust': { abi: '0.2.1', configuration: SCRIPT },
   'script-rust-unknown': { abi: '0.2.1', configuration: SCRIPT },
   'script-as': { abi: '0.2.1', configuration: SCRIPT },
+  'hello-rust-0-1': { abi: '0.1.0', configuration: 'world', vmConfiguration: 'vm' },
   'hello-as': { abi: '0.2.0', configuration: 'world', rootId: 'hello-as' },
   'hello-c': { abi: '0.2.1' },
   'hello-c-wasi': { abi: '0.2.1', environment: { GREETING: 'hello' } }
@@ -28,7 +29,8 @@ const FIXTURES: Record<string, HostOptions & { abi: AbiVersion }> = {
 
 const root = join(import.meta.dirname, '..', '..', 'fixtures')
 const modules = readdirSync(root, { recursive: true, encoding: 'utf8' })
-  .filter((path) => path.endsWith('.wasm') && !path.includes('node_modules'))
+  // Deeper ones are what building leaves behind.
+  .filter((path) => path.endsWith('.wasm') && path.split(sep).length === 2)
   .map((path) => ({ folder: dirname(path), name: basename(path, '.wasm') }))
 
 test('each fixture has a configuration here', () => {
