@@ -113,6 +113,8 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
       return
     }
     exchange.responding = true
+    // A stream that fails while filters hold its head has nobody else to tell; Fastify finds out when it is sent.
+    if (isStream(sent)) sent.on('error', () => {})
     return result.then((settled) => {
       // Out of time: Fastify's own answer has gone instead.
       if (!exchange.responding || settled === NOTHING) return never()
@@ -124,6 +126,10 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
 
 function isProxied(request: FastifyRequest): boolean {
   return kProxied in routeContext(request).config
+}
+
+function isStream(payload: unknown): payload is NodeJS.ReadableStream {
+  return typeof payload === 'object' && payload !== null && 'on' in payload && typeof payload.on === 'function'
 }
 
 function open(request: FastifyRequest, reply: FastifyReply, plan: Plan): Exchange {

@@ -76,6 +76,7 @@ export function filterStream(
     },
     flush(callback) {
       filters.write(EMPTY, true, () => {
+        exchange.onInterrupt = undefined
         exchange.responseTrailers.flush()
         callback()
       })
@@ -96,6 +97,8 @@ class StreamFilters {
   fail: (error: Error) => void = () => {}
   readonly #exchange: Exchange
   readonly #indexes: readonly number[]
+  /** What a filter has let go of, which the filters after it have not seen: nothing that comes later may overtake it. */
+  readonly #released: (Buffer | undefined)[] = []
   #turn: Promise<void> = Promise.resolve()
   #refused = false
 
@@ -103,7 +106,11 @@ class StreamFilters {
     this.#exchange = exchange
     this.#indexes = indexes
     for (const [i, index] of indexes.entries()) {
-      exchange.opened(index)!.released = (bytes) => this.#enqueue(() => this.#run(bytes, false, i + 1))
+      exchange.opened(index)!.released = (bytes) => {
+        const before = this.#released[i]
+        this.#released[i] = before === undefined ? bytes : Buffer.concat([before, bytes])
+        this.#enqueue(() => this.#flush(i))
+      }
     }
     exchange.onInterrupt = () =>
       this.#enqueue(async () => (this.#exchange.interrupted ? Outcome.Stop : Outcome.Continue))
@@ -128,12 +135,21 @@ class StreamFilters {
     this.#turn = turn.catch((error: Error) => this.fail(error))
   }
 
+  async #flush(i: number): Promise<Outcome> {
+    const bytes = this.#released[i]
+    if (bytes === undefined) return Outcome.Continue
+    this.#released[i] = undefined
+    return this.#run(bytes, false, i + 1)
+  }
+
   /** @param from the first filter that has not seen the bytes */
   async #run(chunk: Buffer, endOfStream: boolean, from: number): Promise<Outcome> {
     let bytes = chunk
     for (let i = from; i < this.#indexes.length; i++) {
       // A filter has kept the chunk to itself: there is nothing to show the others.
       if (bytes.length === 0 && !endOfStream) return Outcome.Continue
+      const flushed = await this.#flush(i)
+      if (flushed === Outcome.Stop || flushed === Outcome.Failed) return flushed
       const filtered = await filterChunk(this.#exchange, this.#indexes[i]!, bytes, endOfStream)
       if (!Buffer.isBuffer(filtered)) return filtered
       bytes = filtered

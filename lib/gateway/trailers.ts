@@ -55,6 +55,8 @@ export class ResponseTrailers extends HeaderList {
 
   /** Hands what filters have added to a body that was there as a whole to Fastify, which then sends it in chunks. */
   announce(reply: FastifyReply): void {
+    // HTTP/1.0 knows no chunks, and so no trailers.
+    if (reply.request.raw.httpVersion === '1.0') this.list = []
     for (const name of new Set(this.list.filter((_, i) => i % 2 === 0))) {
       const values = this.getAll(name)
       reply.trailer(name, async () => (values.length === 1 ? values[0]! : (values as unknown as string)))

@@ -167,6 +167,8 @@ export class PluginContext extends Context {
   }
 
   protected afterDelete(): void {
+    // Nor have those of calls that were made in the deletion, once the id is another context's.
+    this.instance.calls.cancel(this)
     this.#release()
     this.instance.giveId(this.id)
     this.#closed?.()

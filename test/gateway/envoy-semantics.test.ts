@@ -252,3 +252,97 @@ test('what a filter holds of a response is bounded, and answered 502', async (t)
   assert.match(bytes.toString(), /^HTTP\/1\.1 502 /)
   assert.match(bytes.toString(), /error_msg/)
 })
+
+/** An http call that is answered after a while. */
+async function startSlow(t: TestContext): Promise<(milliseconds: number, ...then: object[]) => object> {
+  const upstream = await startUpstream(t, (app) => {
+    app.get('/:milliseconds', async (request) => {
+      await sleep(Number((request.params as { milliseconds: string }).milliseconds))
+      return ''
+    })
+  })
+  return (milliseconds, ...then) => ({
+    op: 'call',
+    upstream: upstream.node,
+    timeout: 5000,
+    headers: [
+      [':method', 'GET'],
+      [':path', `/${milliseconds}`],
+      [':authority', 'a']
+    ],
+    then
+  })
+}
+
+/** Runs steps at the first chunk alone. */
+const once = (...steps: object[]) => ({
+  response_headers: [{ op: 'set', map: 'response', name: 'x-first', value: '1' }],
+  response_body: [
+    {
+      op: 'if_header',
+      map: 'response',
+      name: 'x-first',
+      value: '1',
+      steps: [...steps, { op: 'remove', map: 'response', name: 'x-first' }]
+    }
+  ]
+})
+
+test('what a filter lets go of is not overtaken by a chunk that waited in the filter before it', async (t) => {
+  const slow = await startSlow(t)
+  const resume = { op: 'continue', stream: 'response' }
+  // The first filter lets the chunk pass and waits at the end; meanwhile the second lets go of the chunk.
+  const waits = {
+    response_body: [{ op: 'if_eos', steps: [slow(300, resume), { op: 'pause' }] }]
+  }
+  const { url } = await startApp(t, { plugins: envoy('waits', 'holds') }, (app) => {
+    const holds = { ...once(slow(100, resume), { op: 'pause' }) }
+    app.get(
+      '/',
+      { config: { wasm: { plugins: { waits: { conf: waits }, holds: { conf: holds } } } } },
+      async (_q, reply) => {
+        return reply.send(Readable.from(['one']))
+      }
+    )
+  })
+  const answer = await request(url)
+  assert.equal(answer.status, 200)
+  assert.equal(answer.text, 'one')
+})
+
+test('chunks keep their order when one filter waits for a call and the next lets go of what it held', async (t) => {
+  const slow = await startSlow(t)
+  const resume = { op: 'continue', stream: 'response' }
+  const plugins = [...scripted('waits'), ...envoy('holds')]
+  const { url } = await startApp(t, { plugins }, (app) => {
+    const ask = { op: 'set_property', path: ['wasm_process_resp_body'], value: '1' }
+    // Waits at every chunk.
+    const waits = { response_headers: [ask], response_body: [slow(60)] }
+    const holds = once(slow(90, resume), { op: 'pause' })
+    app.get(
+      '/',
+      { config: { wasm: { plugins: { waits: { conf: waits }, holds: { conf: holds } } } } },
+      async (_q, reply) => {
+        return reply.send(Readable.from(['one,', 'two,', 'three']))
+      }
+    )
+  })
+  const answers = await Promise.all(Array.from({ length: 20 }, () => request(url)))
+  for (const answer of answers) assert.equal(answer.text, 'one,two,three')
+})
+
+test('a stream that fails while a filter holds its head is answered 500, and the process lives', async (t) => {
+  const slow = await startSlow(t)
+  const { createReadStream } = await import('node:fs')
+  for (const [plugins, conf] of [
+    [envoy('a'), { response_headers: [slow(100, { op: 'continue', stream: 'response' }), { op: 'pause' }] }],
+    [scripted('a'), { response_headers: [slow(100)] }]
+  ] as const) {
+    const { url } = await startApp(t, { plugins: [...plugins] }, (app) => {
+      app.get('/', { config: { wasm: { plugins: { a: { conf } } } } }, (_request, reply) => {
+        reply.send(createReadStream('/nowhere/at/all'))
+      })
+    })
+    assert.equal((await request(url)).status, 500)
+  }
+})

@@ -190,7 +190,7 @@ export class GrpcExchange implements GrpcStream {
   /** There is no status: the connection or the stream is gone, or was ended too soon. */
   #lost(reason: string): void {
     const code = this.#stream!.rstCode ?? 0
-    if (this.#connection!.ended) this.#fail(GrpcStatus.Unavailable, reason)
+    if (this.#connection!.lost) this.#fail(GrpcStatus.Unavailable, reason)
     else if (code !== constants.NGHTTP2_NO_ERROR)
       this.#fail(statusOfReset(code), `the upstream reset the stream (${code})`)
     else this.#fail(GrpcStatus.Unknown, reason)

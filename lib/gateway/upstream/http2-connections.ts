@@ -90,6 +90,11 @@ export class Http2Connection {
     return this.#session.closed || this.#session.destroyed
   }
 
+  /** Whether it is gone, and every stream on it. After a GOAWAY the streams that are under way go on. */
+  get lost(): boolean {
+    return this.#session.destroyed
+  }
+
   /** Calls back when there is a connection, or when there will be none. */
   ready(callback: Callback): void {
     if (this.#waiting === undefined) queueMicrotask(() => callback(null, this))
