@@ -147,3 +147,17 @@ test('trailers of requests and responses work over HTTP/2', async (t) => {
   assert.deepEqual(trailers, { 'x-a': 'a', 'x-filter': '1' })
   assert.deepEqual(filterLog(), ['body', 'request', 'response'])
 })
+
+test('request trailers that filters have seen go to the upstream behind the body', async (t) => {
+  const upstream = await startUpstream(t, (app) => {
+    app.post('/', async (request) => ({ body: request.body, trailers: request.raw.rawTrailers, url: request.url }))
+  })
+  for (const nodes of [{ [upstream.node]: 1 }, { '127.0.0.1:1': 1 }]) {
+    const { port } = await start(t, requests, (app, config) => {
+      app.post('/', { config: { wasm: { ...config.wasm, upstream: { nodes } } }, handler: app.wasmGateway.proxy })
+    })
+    const bytes = (await exchangeBytes(port, chunked('', 'X-A: 1\r\nx-delete: 2\r\n'))).toString()
+    if ('127.0.0.1:1' in nodes) assert.match(bytes, /^HTTP\/1\.1 502 .*error_msg/s)
+    else assert.match(bytes, /\{"body":"body","trailers":\["x-a","1","x-filter","1"\],"url":"\/"\}/)
+  }
+})

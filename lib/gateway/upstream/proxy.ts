@@ -8,8 +8,10 @@ import { withoutHopByHop } from '../hop-by-hop.ts'
 import { abortResponse, applyLocalResponse, errorResponse } from '../local-response.ts'
 import { discard } from '../response-body.ts'
 import type { Agents } from './agents.ts'
+import type { UpstreamResponse } from './attempt.ts'
 import { asGatewayError, send, type UpstreamRequest } from './client.ts'
 import { passTrailers, sendHeadSoon } from './response-stream.ts'
+import { sendWithTrailers } from './trailing-call.ts'
 
 export type ProxyHandler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply
 
@@ -18,6 +20,8 @@ const kForward: unique symbol = Symbol('fastify-wasm-gateway.forward')
 
 interface Forward {
   readonly request: UpstreamRequest
+  /** Those of the request: there when filters have had its body read. */
+  readonly requestTrailers: readonly string[]
   trailers: readonly string[]
   abort: (() => void) | undefined
 }
@@ -37,7 +41,7 @@ class Requestable {
 
   request(options: RequestOptions, callback: (error: Error | null, response?: object) => void): void {
     const forward = options.headers[kForward]
-    forward.abort = send(this.#agents, forward.request, (error, response) => {
+    const answered = (error: Error | null, response?: UpstreamResponse) => {
       if (error !== null || response === undefined) {
         callback(error)
         return
@@ -51,7 +55,11 @@ class Requestable {
       }
       forward.trailers = response.trailers
       callback(null, { statusCode, headers: headersOf(headers), body })
-    })
+    }
+    forward.abort =
+      forward.requestTrailers.length === 0
+        ? send(this.#agents, forward.request, answered)
+        : sendWithTrailers(forward.request, forward.requestTrailers, answered)
   }
 
   destroy(): void {}
@@ -104,6 +112,7 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
         exchange.upstreamNode = node
       }
     },
+    requestTrailers: Buffer.isBuffer(body) ? trailersOf(exchange) : [],
     trailers: [],
     abort: undefined
   }
@@ -174,6 +183,11 @@ function forwardedHeaders(exchange: Exchange, body: Buffer | Readable | null): s
     if (length !== undefined) headers.push('content-length', length)
   }
   return headers
+}
+
+/** What the client, and filters, have put behind the body; without what frames it. */
+function trailersOf(exchange: Exchange): string[] {
+  return withoutHopByHop(exchange.requestTrailers.entries())
 }
 
 function contentLengthOf(rawHeaders: readonly string[]): string | undefined {

@@ -1,7 +1,7 @@
 import { type ClientRequest, request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { isIP } from 'node:net'
-import { FST_WASM_UPSTREAM_UNAVAILABLE } from '../../errors.ts'
+import { FST_WASM_UPSTREAM_TIMEOUT, FST_WASM_UPSTREAM_UNAVAILABLE } from '../../errors.ts'
 import type { UpstreamResponse } from './attempt.ts'
 import type { UpstreamRequest } from './client.ts'
 
@@ -28,6 +28,7 @@ export function sendWithTrailers(
   for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!])
   const headers = [...request.headers, 'host', upstream.hostFor(node, request.host)]
   headers.push('transfer-encoding', 'chunked', 'trailer', [...new Set(pairs.map(([name]) => name))].join(', '))
+  request.onNode?.(node)
   const serverName = upstream.serverNameFor(node)
   const options = {
     host: node.host,
@@ -61,7 +62,9 @@ export function sendWithTrailers(
       trailers: received
     })
   })
-  outgoing.setTimeout(request.timeouts.read, () => outgoing.destroy(new Error('it did not answer in time')))
+  outgoing.setTimeout(request.timeouts.read, () =>
+    outgoing.destroy(new FST_WASM_UPSTREAM_TIMEOUT('it did not answer in time'))
+  )
   outgoing.addTrailers(pairs)
   outgoing.end(request.body as Buffer | null)
   return () => {
