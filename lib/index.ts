@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { loadResources } from './config/resources.ts'
 import type { Options, RouteConfig } from './config/schema.ts'
-import { FST_WASM_PLUGIN_UNKNOWN } from './errors.ts'
+import * as errors from './errors.ts'
 import { addHooks, kProxied } from './gateway/hooks.ts'
 import { Plans } from './gateway/plans.ts'
 import { loadPlugins } from './gateway/plugins.ts'
@@ -31,8 +31,6 @@ export type {
   Timeout,
   Upstream
 } from './config/schema.ts'
-
-import * as errors from './errors.ts'
 
 export * from './errors.ts'
 export type { PluginStatus } from './host/index.ts'
@@ -121,7 +119,7 @@ async function callForeignFunction(
 ): Promise<number> {
   const plugin = plugins.get(name)
   if (plugin === undefined) {
-    throw new FST_WASM_PLUGIN_UNKNOWN('callForeignFunction', name, [...plugins.keys()].join(', ') || 'none')
+    throw new errors.FST_WASM_PLUGIN_UNKNOWN('callForeignFunction', name, [...plugins.keys()].join(', ') || 'none')
   }
   const copy = Buffer.from(parameters)
   // Out of whatever callback this was called in: by a foreign function, for one.

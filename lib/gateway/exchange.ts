@@ -33,6 +33,11 @@ export class Exchange implements Stream {
   readonly reply: FastifyReply
   readonly plan: Plan
   readonly startedAt: number = Date.now()
+  /**
+   * Whether the request has a body, by the request itself: a filter may have removed `content-length` from the headers
+   * because it means to change the body.
+   */
+  readonly hasRequestBody: boolean
   progress: Progress = Progress.Request
   /** Whether the access phase has begun: `callNotFound` runs `preHandler` a second time. */
   accessed = false
@@ -78,6 +83,7 @@ export class Exchange implements Stream {
     this.reply = reply
     this.plan = plan
     this.log = request.log
+    this.hasRequestBody = hasBody(request.raw)
     this.#contexts = new Array(plan.filters.length)
     this.#interrupt = interrupt
   }
@@ -122,25 +128,6 @@ export class Exchange implements Stream {
   get rawBody(): RequestBody {
     this.#rawBody ??= new RequestBody(this.request.raw, this.plan.bodyLimit)
     return this.#rawBody
-  }
-
-  /**
-   * Whether the request has a body, by the request itself: a filter may have removed `content-length` from the headers
-   * because it means to change the body.
-   */
-  get hasRequestBody(): boolean {
-    const { raw } = this.request
-    if (raw.httpVersionMajor === 2) {
-      const { stream } = raw as unknown as { stream?: { endAfterHeaders?: boolean } }
-      return stream?.endAfterHeaders === false
-    }
-    const { rawHeaders } = raw
-    for (let i = 0; i < rawHeaders.length; i += 2) {
-      const name = rawHeaders[i]!
-      if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') return true
-      if (name.length === 14 && name.toLowerCase() === 'content-length') return rawHeaders[i + 1] !== '0'
-    }
-    return false
   }
 
   /** Whether the request has trailers, or says that it will: they are known when its body has been read. */
@@ -290,6 +277,20 @@ export class Exchange implements Stream {
     else if (this.progress === Progress.Request) queueMicrotask(() => this.#interrupt(this))
     else this.onInterrupt?.()
   }
+}
+
+function hasBody(raw: FastifyRequest['raw']): boolean {
+  if (raw.httpVersionMajor === 2) {
+    const { stream } = raw as unknown as { stream?: { endAfterHeaders?: boolean } }
+    return stream?.endAfterHeaders === false
+  }
+  const { rawHeaders } = raw
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    if (name.length === 17 && name.toLowerCase() === 'transfer-encoding') return true
+    if (name.length === 14 && name.toLowerCase() === 'content-length') return rawHeaders[i + 1] !== '0'
+  }
+  return false
 }
 
 /** Runs one phase of a filter in its exchange. */

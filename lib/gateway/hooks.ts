@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
-import { Outcome } from '../host/index.ts'
+import { type Body, Outcome } from '../host/index.ts'
 import { Exchange, Progress } from './exchange.ts'
 import { applyLocalResponse, errorResponse } from './local-response.ts'
 import type { Plan, Plans } from './plans.ts'
@@ -81,8 +81,8 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
     exchange.accessed = true
     exchange.reconcileHeaders()
     if (exchange.requestBody !== undefined) exchange.requestBody.changed = false
-    const settleBody = isProxied(request) ? keepBody : parseChangedBody
-    return runPhase(exchange, exchange.plan.access, reply, done, settleBody)
+    // The upstream of a proxied request is sent what the filters have read.
+    return runPhase(exchange, exchange.plan.access, reply, done, isProxied(request) ? undefined : parseChangedBody)
   })
 
   app.addHook('onSend', (request, reply, payload, done) => {
@@ -156,7 +156,7 @@ function runPhase(
   indexes: readonly number[],
   reply: FastifyReply,
   done: HookHandlerDoneFunction,
-  settleBody: (exchange: Exchange) => void | Promise<void>
+  settleBody: ((exchange: Exchange, body: Body) => void | Promise<void>) | undefined
 ): Promise<void> | undefined {
   const outcome = runRequestPhase(exchange, indexes)
   if (typeof outcome === 'number') {
@@ -175,7 +175,9 @@ function runPhase(
         respond(exchange, settled)
         return never()
       }
-      await settleBody(exchange)
+      const body = exchange.requestBody
+      if (body?.changed) exchange.requestHeaders.setContentLength(body.bytes.length)
+      if (body !== undefined) await settleBody?.(exchange, body)
       if (exchange.closed) return never()
       if (exchange.accessed) exchange.requestPassed()
     },
@@ -251,17 +253,8 @@ function interrupt(exchange: Exchange): void {
 }
 
 /** The body that the rewrite phase has read goes to Fastify's parser, or to the upstream. */
-function putBodyBack(exchange: Exchange): void {
-  const body = exchange.requestBody
-  if (body === undefined) return
-  if (body.changed) exchange.requestHeaders.setContentLength(body.bytes.length)
+function putBodyBack(exchange: Exchange, body: Body): void {
   exchange.rawBody.putBack(body.bytes, body.changed)
-}
-
-/** A proxied body: the upstream is sent what the filters have read. */
-function keepBody(exchange: Exchange): void {
-  const body = exchange.requestBody
-  if (body?.changed) exchange.requestHeaders.setContentLength(body.bytes.length)
 }
 
 /** Without type and length there is nothing to parse for Fastify (lib/handle-request.js, Fastify 5.12). */

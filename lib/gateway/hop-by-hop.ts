@@ -16,6 +16,11 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'expect'
 ])
 
+/** Copies name, value, … as Node hands them out, the names in lower case. */
+export function withLowerCaseNames(raw: readonly string[]): string[] {
+  return raw.map((text, i) => (i % 2 === 0 ? text.toLowerCase() : text))
+}
+
 /** The header names that `connection` declares to be hop-by-hop too. */
 function namesIn(connection: readonly string[]): Set<string> {
   const names = new Set<string>()

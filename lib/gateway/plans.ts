@@ -54,8 +54,7 @@ export class Plans {
     if (wasm === undefined || wasm === null) return this.#globalPlan
     const url = config?.url ?? ''
     const place = url === '' ? 'config.wasm' : `${url}: config.wasm`
-    const isObject = typeof wasm === 'object'
-    let byUrl = isObject ? this.#routes.get(wasm) : undefined
+    let byUrl = this.#routes.get(wasm as object)
     let plan = byUrl?.get(url)
     if (plan === undefined) {
       const { filters, upstream, timeout } = planRoute(this.#resources, wasm, place)

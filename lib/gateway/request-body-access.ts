@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream'
+import type { Body } from '../host/index.ts'
 import type { Exchange } from './exchange.ts'
 import { parseBodyAgain } from './route-context.ts'
 
@@ -8,11 +9,8 @@ import { parseBodyAgain } from './route-context.ts'
  *
  * @throws what the route's schema says against the body
  */
-export async function parseChangedBody(exchange: Exchange): Promise<void> {
-  const body = exchange.requestBody
-  if (body === undefined) return
+export async function parseChangedBody(exchange: Exchange, body: Body): Promise<void> {
   const { rawBody, request, reply } = exchange
-  if (body.changed) exchange.requestHeaders.setContentLength(body.bytes.length)
   if (!rawBody.consumed && exchange.hasRequestBody) rawBody.putBack(body.bytes, body.changed)
   else if (body.changed) await parseBodyAgain(request, reply, Readable.from([body.bytes], { objectMode: false }))
 }

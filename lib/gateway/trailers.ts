@@ -1,14 +1,14 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { HeaderList } from '../host/header-map.ts'
 import type { Exchange } from './exchange.ts'
-import { HOP_BY_HOP } from './hop-by-hop.ts'
+import { HOP_BY_HOP, withLowerCaseNames } from './hop-by-hop.ts'
 
 /** The trailers of a request: there when its body has been read. What filters change the handler sees in `raw.trailers`. */
 export class RequestTrailers extends HeaderList {
   readonly #raw: FastifyRequest['raw']
 
   constructor(request: FastifyRequest) {
-    super(lowerCased(request.raw.rawTrailers ?? []))
+    super(withLowerCaseNames(request.raw.rawTrailers ?? []))
     this.#raw = request.raw
   }
 
@@ -107,7 +107,3 @@ const FORBIDDEN = new Set([
   'max-forwards',
   'set-cookie'
 ])
-
-function lowerCased(raw: readonly string[]): string[] {
-  return raw.map((text, i) => (i % 2 === 0 ? text.toLowerCase() : text))
-}

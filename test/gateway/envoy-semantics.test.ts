@@ -8,6 +8,12 @@ import { exchangeBytes, request } from '../http.ts'
 import { type Script, say, scripted } from './script.ts'
 
 const envoy = (...names: string[]) => scripted(...names.map((name) => ({ name, semantics: 'envoy' })))
+/** With these semantics a call needs all of them. */
+const CALL_HEADERS = [
+  [':method', 'GET'],
+  [':path', '/'],
+  [':authority', 'a']
+]
 const text = { 'content-type': 'text/plain' }
 
 function start(t: TestContext, conf: Script, declare?: (app: FastifyInstance, config: object) => void) {
@@ -57,11 +63,7 @@ test('C-083 a pause holds the chunks of a response, the next call sees all of th
   const call = {
     op: 'call',
     upstream: upstream.node,
-    headers: [
-      [':method', 'GET'],
-      [':path', '/'],
-      [':authority', 'a']
-    ],
+    headers: CALL_HEADERS,
     then: [
       { op: 'append_body', of: 'response', value: '>' },
       { op: 'continue', stream: 'response' }
@@ -104,11 +106,7 @@ test('what is held goes on when the filter is resumed between two chunks', async
   const call = {
     op: 'call',
     upstream: upstream.node,
-    headers: [
-      [':method', 'GET'],
-      [':path', '/'],
-      [':authority', 'a']
-    ],
+    headers: CALL_HEADERS,
     then: [{ op: 'continue', stream: 'response' }]
   }
   const first = {
@@ -158,15 +156,10 @@ test('C-080 C-082 a Pause in the request headers stops the body callback until i
       return ''
     })
   })
-  const headers = [
-    [':method', 'GET'],
-    [':path', '/'],
-    [':authority', 'a']
-  ]
   const call = {
     op: 'call',
     upstream: upstream.node,
-    headers,
+    headers: CALL_HEADERS,
     then: [say('resumed'), { op: 'continue', stream: 'request' }]
   }
   const { url, filterLog } = await start(t, { request_headers: [call, { op: 'pause' }], request_body: [say('body')] })
@@ -184,12 +177,7 @@ test('a Continue does not wait for calls', async (t) => {
       return ''
     })
   })
-  const headers = [
-    [':method', 'GET'],
-    [':path', '/'],
-    [':authority', 'a']
-  ]
-  const call = { op: 'call', upstream: upstream.node, headers, timeout: 5000, then: [say('answered')] }
+  const call = { op: 'call', upstream: upstream.node, headers: CALL_HEADERS, timeout: 5000, then: [say('answered')] }
   const { url, lines } = await start(t, { request_headers: [call] })
   assert.equal((await request(url)).text, 'hello')
   answer()

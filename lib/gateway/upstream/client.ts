@@ -5,6 +5,7 @@ import { FST_WASM_UPSTREAM_FAILED, FST_WASM_UPSTREAM_TIMEOUT, FST_WASM_UPSTREAM_
 import { type Agents, failedToConnect } from './agents.ts'
 import { Attempt, type UpstreamResponse } from './attempt.ts'
 import { OutgoingBody } from './outgoing-body.ts'
+import { sendWithTrailers } from './trailing-call.ts'
 import type { Timeouts, Upstream } from './upstream.ts'
 
 export interface UpstreamRequest {
@@ -17,6 +18,8 @@ export interface UpstreamRequest {
   readonly host: string
   readonly body: Buffer | Readable | null
   readonly timeouts: Timeouts
+  /** name, value, … behind the body, which then is no stream */
+  readonly trailers: readonly string[]
   /** Is told of every node that is tried. */
   readonly onNode?: (node: UpstreamNode) => void
 }
@@ -33,12 +36,15 @@ const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
  * request that a node may have begun to act on goes to another one only when its method is idempotent, and none whose
  * streamed body has begun.
  *
+ * One with trailers goes to one node alone.
+ *
  * Calls back once, never before it has returned: with the response, or with FST_WASM_UPSTREAM_UNAVAILABLE (503), _FAILED
  * (502) or _TIMEOUT (504).
  *
  * @returns what aborts the request, or its response
  */
 export function send(agents: Agents, request: UpstreamRequest, callback: Callback): () => void {
+  if (request.trailers.length > 0) return sendWithTrailers(request, callback)
   const { upstream, body, timeouts } = request
   const tried: UpstreamNode[] = []
   const outgoing = body === null || Buffer.isBuffer(body) ? undefined : new OutgoingBody(body, timeouts.send)

@@ -4,7 +4,6 @@ import { withoutHopByHop } from '../hop-by-hop.ts'
 import type { Agents } from './agents.ts'
 import type { UpstreamResponse } from './attempt.ts'
 import { send } from './client.ts'
-import { sendWithTrailers } from './trailing-call.ts'
 import type { Upstreams } from './upstreams.ts'
 
 const MAX_RESPONSE_BODY = 8 * 1024 * 1024
@@ -57,17 +56,14 @@ export class HttpCalls implements HttpCallClient {
       // Without one, that of the node: an id is no host.
       host: pseudo[':authority'] ?? '',
       body: call.body.length === 0 ? null : call.body,
-      timeouts: upstream.timeouts(undefined)
+      timeouts: upstream.timeouts(undefined),
+      trailers: call.trailers
     }
-    const answered = (error: Error | null, response?: UpstreamResponse) => {
+    const abort = send(this.#agents, request, (error, response) => {
       if (error !== null || response === undefined) fail(error!)
       else if (finished) response.body.on('error', () => {}).destroy()
       else collect(response, finish, fail)
-    }
-    const abort =
-      call.trailers.length === 0
-        ? send(this.#agents, request, answered)
-        : sendWithTrailers(request, call.trailers, answered)
+    })
     return () => {
       finished = true
       clearTimeout(timer)

@@ -8,10 +8,8 @@ import { withoutHopByHop } from '../hop-by-hop.ts'
 import { abortResponse, applyLocalResponse, errorResponse } from '../local-response.ts'
 import { discard } from '../response-body.ts'
 import type { Agents } from './agents.ts'
-import type { UpstreamResponse } from './attempt.ts'
 import { asGatewayError, send, type UpstreamRequest } from './client.ts'
 import { passTrailers, sendHeadSoon } from './response-stream.ts'
-import { sendWithTrailers } from './trailing-call.ts'
 
 export type ProxyHandler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply
 
@@ -20,8 +18,6 @@ const kForward: unique symbol = Symbol('fastify-wasm-gateway.forward')
 
 interface Forward {
   readonly request: UpstreamRequest
-  /** Those of the request: there when filters have had its body read. */
-  readonly requestTrailers: readonly string[]
   trailers: readonly string[]
   abort: (() => void) | undefined
 }
@@ -41,7 +37,7 @@ class Requestable {
 
   request(options: RequestOptions, callback: (error: Error | null, response?: object) => void): void {
     const forward = options.headers[kForward]
-    const answered = (error: Error | null, response?: UpstreamResponse) => {
+    forward.abort = send(this.#agents, forward.request, (error, response) => {
       if (error !== null || response === undefined) {
         callback(error)
         return
@@ -55,11 +51,7 @@ class Requestable {
       }
       forward.trailers = response.trailers
       callback(null, { statusCode, headers: headersOf(headers), body })
-    }
-    forward.abort =
-      forward.requestTrailers.length === 0
-        ? send(this.#agents, forward.request, answered)
-        : sendWithTrailers(forward.request, forward.requestTrailers, answered)
+    })
   }
 
   destroy(): void {}
@@ -108,11 +100,12 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
       host: headers.get(':authority')!,
       body,
       timeouts: upstream.timeouts(exchange.plan.timeout),
+      // They are there when filters have had the body read.
+      trailers: Buffer.isBuffer(body) ? trailersOf(exchange) : [],
       onNode: (node) => {
         exchange.upstreamNode = node
       }
     },
-    requestTrailers: Buffer.isBuffer(body) ? trailersOf(exchange) : [],
     trailers: [],
     abort: undefined
   }

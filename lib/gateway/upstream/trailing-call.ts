@@ -2,6 +2,7 @@ import { type ClientRequest, request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { isIP } from 'node:net'
 import { FST_WASM_UPSTREAM_TIMEOUT, FST_WASM_UPSTREAM_UNAVAILABLE } from '../../errors.ts'
+import { withLowerCaseNames } from '../hop-by-hop.ts'
 import type { UpstreamResponse } from './attempt.ts'
 import type { UpstreamRequest } from './client.ts'
 
@@ -9,16 +10,14 @@ import type { UpstreamRequest } from './client.ts'
  * Sends a request that has trailers, to one node, over a connection of its own. Undici sends no trailers (version 7), so
  * these go by Node's own client.
  *
- * @param trailers name, value, …
  * @param callback is called once, never before this has returned
  * @returns what aborts the request, or its response
  */
 export function sendWithTrailers(
   request: UpstreamRequest,
-  trailers: readonly string[],
   callback: (error: Error | null, response?: UpstreamResponse) => void
 ): () => void {
-  const { upstream } = request
+  const { upstream, trailers } = request
   const node = upstream.pick([])
   if (node === undefined) {
     queueMicrotask(() => callback(new FST_WASM_UPSTREAM_UNAVAILABLE('the upstream has no node with a weight above 0')))
@@ -54,10 +53,10 @@ export function sendWithTrailers(
   outgoing.on('response', (incoming) => {
     answered = true
     const received: string[] = []
-    incoming.on('end', () => received.push(...lowerCased(incoming.rawTrailers)))
+    incoming.on('end', () => received.push(...withLowerCaseNames(incoming.rawTrailers)))
     callback(null, {
       statusCode: incoming.statusCode!,
-      headers: lowerCased(incoming.rawHeaders),
+      headers: withLowerCaseNames(incoming.rawHeaders),
       body: incoming,
       trailers: received
     })
@@ -71,8 +70,4 @@ export function sendWithTrailers(
     answered = true
     outgoing.destroy()
   }
-}
-
-function lowerCased(raw: readonly string[]): string[] {
-  return raw.map((text, i) => (i % 2 === 0 ? text.toLowerCase() : text))
 }
