@@ -64,6 +64,13 @@ export const FST_WASM_ALREADY_REGISTERED: WasmErrorConstructor<[]> = createError
   'fastify-wasm-gateway is registered in this scope already; register it once, with all plugins'
 )
 
+/** The objects that the Admin API has written cannot be read or kept. */
+export const FST_WASM_STORE_FAILED: WasmErrorConstructor<[string, string]> = createError<[string, string, Cause?]>(
+  'FST_WASM_STORE_FAILED',
+  'the store %s failed: %s',
+  503
+)
+
 // While requests are served.
 
 /** A call into a module trapped, or the module ended itself; its instance is discarded. */

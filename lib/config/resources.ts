@@ -6,6 +6,7 @@ import {
   Options,
   type PluginConfig,
   type PluginDeclaration,
+  type Route,
   type Service,
   type Upstream
 } from './schema.ts'
@@ -14,6 +15,7 @@ import { configurationOf, nodesOf, validate } from './validate.ts'
 /** Everything that routes may name, by name or id: the options and the configuration file, checked. */
 export interface Resources {
   readonly plugins: ReadonlyMap<string, PluginDeclaration>
+  readonly routes: ReadonlyMap<string, Route>
   readonly services: ReadonlyMap<string, Service>
   readonly upstreams: ReadonlyMap<string, Upstream>
   readonly pluginConfigs: ReadonlyMap<string, PluginConfig>
@@ -37,10 +39,11 @@ export async function loadResources(input: unknown): Promise<Resources> {
     if (modules[i] !== undefined) plugin.module = modules[i]
   })
   const sources = [options]
-  if (options.config !== undefined) sources.push(await readConfigFile(options.config))
+  if (options.config !== undefined) sources.push(await readConfigFile(options.config as string))
 
   const resources: Resources = {
     plugins: index(sources, 'plugins', 'name'),
+    routes: index(sources, 'routes', 'id'),
     services: index(sources, 'services', 'id'),
     upstreams: index(sources, 'upstreams', 'id'),
     pluginConfigs: index(sources, 'plugin_configs', 'id'),
@@ -76,13 +79,13 @@ function foreignFunctionsOf({ foreign_functions = {} }: Options): Map<string, Fo
   return functions
 }
 
-type List = 'plugins' | 'services' | 'upstreams' | 'plugin_configs' | 'global_rules'
+type List = 'plugins' | 'routes' | 'services' | 'upstreams' | 'plugin_configs' | 'global_rules'
 
 function index<Item>(sources: readonly Options[], list: List, key: 'name' | 'id'): Map<string, Item> {
   const items = new Map<string, Item>()
   for (const source of sources) {
     for (const [i, item] of (source[list] ?? []).entries()) {
-      const id = String((item as Record<string, unknown>)[key])
+      const id = String((item as Record<string, unknown>)[key] ?? `arr_${i + 1}`)
       if (items.has(id)) throw new FST_WASM_OPTIONS_INVALID(`${list}[${i}].${key}: there is another one named "${id}"`)
       items.set(id, item as Item)
     }

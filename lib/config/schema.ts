@@ -18,6 +18,12 @@ const described = {
   labels: Optional(Type.Record(Type.String(), Type.String()))
 }
 
+/** What APISIX has written into an object that was copied out of it. */
+const stamps = {
+  create_time: Optional(Type.Integer()),
+  update_time: Optional(Type.Integer())
+}
+
 const Limits = Type.Object(
   {
     /** MiB of a body that are buffered for a filter, 0: no limit. */
@@ -45,7 +51,20 @@ export const PluginDeclaration = Type.Object(
   closed
 )
 
-const PluginMeta = Type.Object({ disable: Optional(Type.Boolean()), priority: Optional(Type.Integer()) }, closed)
+/** `[[variable, operator, value], …]`, as lua-resty-expr has it. Checked by hand. */
+const Vars = Type.Unsafe<readonly unknown[]>({})
+
+const PluginMeta = Type.Object(
+  {
+    disable: Optional(Type.Boolean()),
+    priority: Optional(Type.Integer()),
+    /** The plugin runs for the requests that match. */
+    filter: Optional(Vars),
+    /** In place of the body where the plugin answers with a status of 400 or above. */
+    error_response: Optional(Type.Union([Type.String(), Type.Record(Type.String(), Type.Unknown())]))
+  },
+  closed
+)
 
 /** One plugin of a route, service, plugin_config or global rule. `conf` is checked by hand, in APISIX's words. */
 const PluginEntry = Type.Object(
@@ -70,19 +89,78 @@ const Timeout = Type.Object(
 )
 
 const Weight = Type.Integer({ minimum: 0 })
+const Port = Type.Integer({ minimum: 1, maximum: 65535 })
+const HttpStatus = Type.Integer({ minimum: 200, maximum: 599 })
 
 const Node = Type.Object(
   {
     host: Type.String({ minLength: 1 }),
-    port: Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
-    weight: Weight
+    port: Optional(Port),
+    weight: Weight,
+    /** Nodes with a lower one are tried when all with a higher one have failed. */
+    priority: Optional(Type.Integer({ default: 0 })),
+    metadata: Optional(Type.Record(Type.String(), Type.Unknown()))
+  },
+  closed
+)
+
+/** When a node counts as healthy again. */
+const healthyKeys = {
+  http_statuses: Optional(Type.Array(HttpStatus, { minItems: 1 })),
+  successes: Optional(Type.Integer({ minimum: 1, maximum: 254 }))
+}
+/** When a node counts as unhealthy. */
+const unhealthyKeys = {
+  http_statuses: Optional(Type.Array(HttpStatus, { minItems: 1 })),
+  http_failures: Optional(Type.Integer({ minimum: 1, maximum: 254 })),
+  tcp_failures: Optional(Type.Integer({ minimum: 1, maximum: 254 })),
+  timeouts: Optional(Type.Integer({ minimum: 1, maximum: 254 }))
+}
+/** Seconds */
+const interval = { interval: Optional(Type.Integer({ minimum: 1, default: 1 })) }
+
+const Checks = Type.Object(
+  {
+    active: Optional(
+      Type.Object(
+        {
+          type: Optional(Type.Enum(['http', 'https', 'tcp'], { default: 'http' })),
+          timeout: Optional(Type.Number({ exclusiveMinimum: 0, default: 1 })),
+          concurrency: Optional(Type.Integer({ minimum: 1, default: 10 })),
+          host: Optional(Type.String({ minLength: 1 })),
+          port: Optional(Port),
+          http_method: Optional(Type.Enum(['GET', 'HEAD', 'POST', 'OPTIONS'], { default: 'GET' })),
+          http_path: Optional(Type.String({ default: '/' })),
+          http_request_body: Optional(Type.String()),
+          https_verify_certificate: Optional(Type.Boolean({ default: true })),
+          req_headers: Optional(Type.Array(Type.String({ minLength: 1 }))),
+          healthy: Optional(Type.Object({ ...healthyKeys, ...interval }, closed)),
+          unhealthy: Optional(Type.Object({ ...unhealthyKeys, ...interval }, closed))
+        },
+        closed
+      )
+    ),
+    passive: Optional(
+      Type.Object(
+        {
+          type: Optional(Type.Enum(['http', 'https', 'tcp'], { default: 'http' })),
+          healthy: Optional(Type.Object(healthyKeys, closed)),
+          unhealthy: Optional(Type.Object(unhealthyKeys, closed))
+        },
+        closed
+      )
+    )
   },
   closed
 )
 
 const upstreamKeys = {
   ...described,
-  type: Optional(Type.Enum(['roundrobin'], { default: 'roundrobin' })),
+  ...stamps,
+  type: Optional(Type.Enum(['roundrobin', 'chash', 'least_conn'], { default: 'roundrobin' })),
+  /** What `chash` takes its key from. */
+  hash_on: Optional(Type.Enum(['vars', 'header', 'cookie', 'vars_combinations'], { default: 'vars' })),
+  key: Optional(Type.String({ minLength: 1 })),
   /** `{ 'host:port': weight }`, or a list of `{ host, port, weight }`; told apart by hand. */
   nodes: Type.Unsafe<Record<string, number> | Static<typeof Node>[]>({}),
   scheme: Optional(Type.Enum(['http', 'https'], { default: 'http' })),
@@ -90,7 +168,34 @@ const upstreamKeys = {
   upstream_host: Optional(Type.String({ minLength: 1 })),
   timeout: Optional(Timeout),
   retries: Optional(Type.Integer({ minimum: 0 })),
-  tls: Optional(Type.Object({ verify: Optional(Type.Boolean()) }, closed))
+  /** Seconds in which another node may be tried, 0: no limit. */
+  retry_timeout: Optional(Type.Number({ minimum: 0, default: 0 })),
+  checks: Optional(Checks),
+  keepalive_pool: Optional(
+    Type.Object(
+      {
+        /** Connections that are kept open to one node */
+        size: Optional(Type.Integer({ minimum: 1, default: 320 })),
+        /** Seconds that an unused one is kept */
+        idle_timeout: Optional(Type.Number({ minimum: 0, default: 60 })),
+        /** Requests on one connection */
+        requests: Optional(Type.Integer({ minimum: 1, default: 1000 }))
+      },
+      closed
+    )
+  ),
+  tls: Optional(
+    Type.Object(
+      {
+        verify: Optional(Type.Boolean()),
+        /** PEM */
+        client_cert: Optional(Type.String({ minLength: 1 })),
+        /** PEM */
+        client_key: Optional(Type.String({ minLength: 1 }))
+      },
+      closed
+    )
+  )
 }
 
 export const NodeMap = Type.Record(Type.String(), Weight)
@@ -98,43 +203,113 @@ export const NodeList = Type.Array(Node)
 
 /** An upstream inside of a route or service. */
 export const InlineUpstream = Type.Object({ ...upstreamKeys, id: Optional(UpstreamId) }, closed)
-const Upstream = Type.Object({ ...upstreamKeys, id: UpstreamId }, closed)
+/** In the lists of a file ids may be left out: they are `arr_1`, `arr_2`, … then. */
+export const Upstream = Type.Object({ ...upstreamKeys, id: Optional(UpstreamId) }, closed)
 
-const Service = Type.Object(
+/** `*.foo.com` stands for all names that end in `.foo.com`. */
+const Host = Type.String({ pattern: '^\\*?[0-9a-zA-Z\\-_.\\[\\]:]+$' })
+const Hosts = Type.Array(Host, { minItems: 1, uniqueItems: true })
+
+export const Service = Type.Object(
   {
     ...described,
-    id: Id,
+    ...stamps,
+    id: Optional(Id),
     plugins: Optional(Plugins),
     upstream: Optional(InlineUpstream),
-    upstream_id: Optional(UpstreamId)
+    upstream_id: Optional(UpstreamId),
+    hosts: Optional(Hosts),
+    enable_websocket: Optional(Type.Boolean())
   },
   closed
 )
 
-const PluginConfig = Type.Object({ ...described, id: Id, plugins: Plugins }, closed)
-const GlobalRule = Type.Object({ id: Id, plugins: Plugins }, closed)
+export const PluginConfig = Type.Object({ ...described, ...stamps, id: Optional(Id), plugins: Plugins }, closed)
+export const GlobalRule = Type.Object({ ...stamps, id: Optional(Id), plugins: Plugins }, closed)
+
+const routeKeys = {
+  ...described,
+  id: Optional(Id),
+  plugins: Optional(Plugins),
+  plugin_config_id: Optional(Id),
+  service_id: Optional(Id),
+  upstream: Optional(InlineUpstream),
+  upstream_id: Optional(UpstreamId),
+  timeout: Optional(Timeout)
+}
 
 /** `config.wasm` of a route: APISIX's route object without what Fastify itself says. */
-export const RouteConfig = Type.Object(
+export const RouteConfig = Type.Object(routeKeys, closed)
+
+const Uri = Type.String({ minLength: 1, maxLength: 4096 })
+const Methods = ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'HEAD', 'OPTIONS', 'CONNECT', 'TRACE', 'PURGE']
+/** An address, or a network: `10.0.0.0/8`. Checked by hand. */
+const RemoteAddress = Type.String({ minLength: 1 })
+
+/** A route of the file, of `routes` in code, or of the Admin API. */
+export const Route = Type.Object(
   {
-    ...described,
-    id: Optional(Id),
-    plugins: Optional(Plugins),
-    plugin_config_id: Optional(Id),
-    service_id: Optional(Id),
-    upstream: Optional(InlineUpstream),
-    upstream_id: Optional(UpstreamId),
-    timeout: Optional(Timeout)
+    ...routeKeys,
+    ...stamps,
+    /** An exact path, or with a `*` at its end everything that begins so. One of `uri` and `uris`. */
+    uri: Optional(Uri),
+    uris: Optional(Type.Array(Uri, { minItems: 1, uniqueItems: true })),
+    host: Optional(Host),
+    hosts: Optional(Hosts),
+    remote_addr: Optional(RemoteAddress),
+    remote_addrs: Optional(Type.Array(RemoteAddress, { minItems: 1, uniqueItems: true })),
+    methods: Optional(Type.Array(Type.Enum(Methods), { minItems: 1, uniqueItems: true })),
+    /** Among the routes of the same path the one with the higher is tried first. */
+    priority: Optional(Type.Integer({ default: 0 })),
+    vars: Optional(Vars),
+    enable_websocket: Optional(Type.Boolean({ default: false })),
+    /** 0: as if it was not there */
+    status: Optional(Type.Union([Type.Literal(1), Type.Literal(0)], { default: 1 }))
   },
   closed
 )
 
 const resourceLists = {
+  routes: Optional(Type.Array(Route)),
   services: Optional(Type.Array(Service)),
   upstreams: Optional(Type.Array(Upstream)),
   plugin_configs: Optional(Type.Array(PluginConfig)),
   global_rules: Optional(Type.Array(GlobalRule))
 }
+
+const Listen = Type.Object(
+  {
+    host: Optional(Type.String({ minLength: 1 })),
+    port: Optional(Type.Integer({ minimum: 0, maximum: 65535 }))
+  },
+  closed
+)
+
+const AdminKey = Type.Object(
+  {
+    name: Optional(Type.String({ minLength: 1 })),
+    key: Type.String({ minLength: 1 }),
+    /** A viewer may only read. */
+    role: Optional(Type.Enum(['admin', 'viewer'], { default: 'admin' }))
+  },
+  closed
+)
+
+export const Admin = Type.Object(
+  {
+    /** One key for everything, or several with their roles. There is no default. */
+    key: Type.Union([Type.String({ minLength: 1 }), Type.Array(AdminKey, { minItems: 1 })]),
+    prefix: Optional(Type.String({ pattern: '^/.*[^/]$', default: '/apisix/admin' })),
+    /** Addresses and networks that may use it */
+    allow_admin: Optional(Type.Array(Type.String({ minLength: 1 }), { default: ['127.0.0.0/8', '::1'] })),
+    /** A listener of its own; without it the Admin API stands on the application's. */
+    listen: Optional(Listen)
+  },
+  closed
+)
+
+/** Where the objects that the Admin API writes are kept: in memory, or in a file. */
+const Store = Type.Object({ file: Type.String({ minLength: 1 }) }, closed)
 
 /** What filters call by its name: bytes in, bytes or nothing out. */
 export type ForeignFunction = (parameters: Buffer) => Uint8Array | undefined
@@ -145,7 +320,12 @@ export const Options = Type.Object(
     plugins: Optional(Type.Array(PluginDeclaration)),
     ...resourceLists,
     foreign_functions: Optional(Type.Unsafe<Record<string, ForeignFunction>>({})), // checked by hand, in code only
-    config: Optional(Type.String({ minLength: 1 }))
+    /** A file, or several that add up. */
+    config: Optional(
+      Type.Union([Type.String({ minLength: 1 }), Type.Array(Type.String({ minLength: 1 }), { minItems: 1 })])
+    ),
+    admin: Optional(Admin),
+    store: Optional(Store)
   },
   closed
 )
@@ -154,7 +334,11 @@ export const Options = Type.Object(
 export const ConfigFile = Type.Object(
   {
     wasm: Optional(Type.Object({ plugins: Optional(Type.Array(PluginDeclaration)) }, closed)),
-    ...resourceLists
+    ...resourceLists,
+    /** Of the command: where the gateway listens. */
+    listen: Optional(Listen),
+    admin: Optional(Admin),
+    store: Optional(Store)
   },
   closed
 )
@@ -166,6 +350,9 @@ export type Timeout = Static<typeof Timeout>
 export type Service = Static<typeof Service>
 export type PluginConfig = Static<typeof PluginConfig>
 export type GlobalRule = Static<typeof GlobalRule>
+export type Route = Static<typeof Route>
+export type Admin = Static<typeof Admin>
+export type Listen = Static<typeof Listen>
 export type RouteConfig = Static<typeof RouteConfig>
 export type Options = Static<typeof Options>
 export type ConfigFile = Static<typeof ConfigFile>

@@ -1,0 +1,36 @@
+/** The kinds of objects that the Admin API writes, by the names of their lists. */
+export const RESOURCE_KINDS = ['routes', 'services', 'upstreams', 'plugin_configs', 'global_rules'] as const
+export type ResourceKind = (typeof RESOURCE_KINDS)[number]
+
+/** An object as it is kept. The indexes are of one count over all objects, from 1, which grows with every write. */
+export interface StoredResource {
+  readonly kind: ResourceKind
+  readonly id: string
+  readonly value: Readonly<Record<string, unknown>>
+  readonly createdIndex: number
+  readonly modifiedIndex: number
+}
+
+/** Where the objects that the Admin API writes are kept. */
+export interface ResourceStore {
+  /**
+   * All objects that there are.
+   *
+   * @throws FST_WASM_STORE_FAILED
+   */
+  load(): Promise<StoredResource[]>
+  /**
+   * Keeps an object, or with the value `undefined` deletes it. Resolves when that is durable.
+   *
+   * @param expected the `modifiedIndex` of the object that is replaced, 0: there is none
+   * @returns the object as it is kept, with its indexes (of a deleted one: those that it had)
+   * @throws FST_WASM_STORE_FAILED when it cannot be kept, or when there is another than expected
+   */
+  write(
+    kind: ResourceKind,
+    id: string,
+    value: Readonly<Record<string, unknown>> | undefined,
+    expected: number
+  ): Promise<StoredResource>
+  close(): Promise<void>
+}
