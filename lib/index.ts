@@ -1,25 +1,19 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { loadResources } from './config/resources.ts'
+import { checkOptions } from './config/resources.ts'
 import type { Options, RouteConfig } from './config/schema.ts'
 import * as errors from './errors.ts'
-import { addHooks, kProxied } from './gateway/hooks.ts'
-import { Plans } from './gateway/plans.ts'
-import { loadPlugins } from './gateway/plugins.ts'
-import { StandingContexts } from './gateway/standing-contexts.ts'
+import { isBelow, serveAdmin } from './gateway/admin/listener.ts'
+import { Configuration } from './gateway/configuration.ts'
+import { addHooks, kProxied, kUnfiltered } from './gateway/hooks.ts'
+import type { Plans } from './gateway/plans.ts'
+import { readServices } from './gateway/services.ts'
 import { Agents } from './gateway/upstream/agents.ts'
 import { GrpcCalls } from './gateway/upstream/grpc-calls.ts'
 import { HttpCalls } from './gateway/upstream/http-calls.ts'
 import { createProxy, type ProxyHandler } from './gateway/upstream/proxy.ts'
 import { Upstreams } from './gateway/upstream/upstreams.ts'
-import {
-  foreignFunctionsWith,
-  MemoryQueues,
-  MemorySharedData,
-  Metrics,
-  type Plugin,
-  type PluginStatus
-} from './host/index.ts'
+import { MemoryQueues, MemorySharedData, Metrics, type Plugin, type PluginStatus } from './host/index.ts'
 
 export type {
   ForeignFunction,
@@ -27,6 +21,7 @@ export type {
   PluginConfig,
   PluginDeclaration,
   PluginEntry,
+  Route,
   Service,
   Timeout,
   Upstream
@@ -44,7 +39,15 @@ export interface WasmGateway {
   /** A route handler that forwards to the upstream of the route's `config.wasm`. */
   readonly proxy: ProxyHandler
   /** What is loaded and alive. */
-  status(): { plugins: PluginStatus[] }
+  status(): { plugins: PluginStatus[]; routes: number }
+  /**
+   * Reads the configuration files and the modules again and puts what they hold into effect, for the next request. What
+   * is under way goes on as it began; plugin contexts whose plugin and configuration are the same stay.
+   *
+   * @param options in place of those of `register`: their plugins, files and objects
+   * @throws FST_WASM_… with everything that is wrong; then everything stays as it was
+   */
+  reload(options?: Options): Promise<void>
   /**
    * Calls `proxy_on_foreign_function` of a filter, in all of its plugin contexts that are alive.
    *
@@ -72,40 +75,41 @@ declare module 'fastify' {
  *
  * @throws FST_WASM_… errors when an option, a file, a module or a reference is not what it must be
  */
-const plugin: FastifyPluginAsync<Options> = async (app, options) => {
+const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   if (app.hasDecorator('wasmGateway')) throw new errors.FST_WASM_ALREADY_REGISTERED()
-  const resources = await loadResources(options)
+  const options = checkOptions(input)
+  const { admin, store, ignored } = await readServices(options)
+  if (ignored.length > 0) {
+    app.log.warn({ sections: ignored }, `sections of the configuration that have no effect here: ${ignored.join(', ')}`)
+  }
   const agents = new Agents()
-  const upstreams = new Upstreams((id) => plans.upstream(id))
+  const upstreams = new Upstreams((id) => configuration.plans.upstream(id))
   const httpCalls = new HttpCalls(agents, app.log, upstreams)
   const grpcCalls = new GrpcCalls(upstreams, app.log)
-  const plugins = await loadPlugins(resources.plugins.values(), {
+  const configuration: Configuration = new Configuration(options, store, {
     log: app.log,
     httpCalls,
     grpcCalls,
     sharedData: new MemorySharedData(),
     queues: new MemoryQueues(),
-    metrics: new Metrics(),
-    foreignFunctions: foreignFunctionsWith(resources.foreignFunctions)
+    metrics: new Metrics()
   })
-  const plans: Plans = new Plans(resources, plugins)
-  const standingContexts = new StandingContexts(resources, plugins)
+  await configuration.load()
 
   const proxy = await createProxy(app, agents)
   app.decorate('wasmGateway', {
     proxy,
-    status: () => ({ plugins: [...plugins.values()].map((plugin) => plugin.status()) }),
+    status: () => ({ plugins: configuration.status(), routes: configuration.plans.size }),
+    reload: (options) => configuration.reload(options),
     callForeignFunction: (plugin, functionId, parameters) =>
-      callForeignFunction(plugins, plugin, functionId, parameters)
+      callForeignFunction(configuration.plugins, plugin, functionId, parameters)
   })
-  planRoutes(app, plans, proxy)
-  addHooks(app, plans)
-  app.addHook('onReady', async () => {
-    plans.start()
-    standingContexts.start()
-  })
+  planRoutes(app, configuration.plans, proxy)
+  addHooks(app, configuration.plans, proxy, isBelow(admin))
+  if (admin !== undefined) await serveAdmin(app, configuration, admin)
+  app.addHook('onReady', async () => configuration.start())
   app.addHook('onClose', async () => {
-    await Promise.all([plans.close(), standingContexts.close()])
+    await configuration.close()
     grpcCalls.close()
     await agents.close()
   })
@@ -131,6 +135,7 @@ async function callForeignFunction(
 function planRoutes(app: FastifyInstance, plans: Plans, proxy: ProxyHandler): void {
   app.addHook('onRoute', (route) => {
     if (route.handler === proxy) route.config = Object.assign({}, route.config, { [kProxied]: true })
+    if (kUnfiltered in (route.config ?? {})) return
     plans.of({ url: route.url, wasm: (route.config as { wasm?: unknown } | undefined)?.wasm })
   })
 }

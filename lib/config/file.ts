@@ -1,27 +1,91 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, extname, resolve } from 'node:path'
-import { parse } from 'yaml'
-import { FST_WASM_CONFIG_UNREADABLE } from '../errors.ts'
-import { ConfigFile, type Options } from './schema.ts'
+import { LineCounter, parseDocument } from 'yaml'
+import { FST_WASM_CONFIG_UNREADABLE, FST_WASM_OPTIONS_INVALID } from '../errors.ts'
+import { withEnvironment, withEnvironmentIn } from './environment.ts'
+import { type Admin, ConfigFile, type Listen, type Options } from './schema.ts'
 import { validate } from './validate.ts'
 
+/** Sections of APISIX's own two files that say nothing to this gateway. */
+const OTHERS = new Set([
+  // config.yaml
+  ...['apisix', 'deployment', 'nginx_config', 'etcd', 'plugins', 'stream_plugins', 'plugin_attr', 'discovery'],
+  ...['graphql', 'ext-plugin', 'xrpc'],
+  // apisix.yaml
+  ...['consumers', 'consumer_groups', 'plugin_metadata', 'ssls', 'stream_routes', 'protos', 'secrets']
+])
+
+/** What a configuration file holds: the lists of the options, and what is said there alone. */
+export interface ConfigFileContent extends Omit<Options, 'config' | 'foreign_functions'> {
+  readonly listen?: Listen
+  readonly admin?: Admin
+  /** Sections of APISIX that have no effect here. */
+  readonly ignored: readonly string[]
+}
+
 /**
- * Reads a configuration file, YAML or (by its ending) JSON: `wasm.plugins` as in APISIX, and the resource lists. Files
- * of modules are relative to it.
+ * Reads a configuration file, YAML or (by its ending) JSON: `wasm.plugins` as in APISIX, and the resource lists.
+ * `${{NAME}}` and `${{NAME:=default}}` are taken from the environment: in the text of YAML, in the values of JSON. Files
+ * that it names are relative to it.
  *
  * @throws FST_WASM_CONFIG_UNREADABLE, FST_WASM_OPTIONS_INVALID
  */
-export async function readConfigFile(path: string): Promise<Options> {
+export async function readConfigFile(path: string): Promise<ConfigFileContent> {
+  const isJson = extname(path) === '.json'
   let content: unknown
   try {
-    const text = await readFile(path, 'utf8')
-    content = extname(path) === '.json' ? JSON.parse(text) : (parse(text) ?? {})
+    const text = (await readFile(path, 'utf8')).replace(/^\uFEFF/, '')
+    content = (isJson ? readJson : readYaml)(text) ?? {}
   } catch (error) {
     throw new FST_WASM_CONFIG_UNREADABLE(path, (error as Error).message, { cause: error as Error })
   }
-  const { wasm, ...lists } = validate(ConfigFile, content, '')
+  const ignored: string[] = []
+  if (typeof content === 'object' && !Array.isArray(content)) {
+    content = Object.fromEntries(
+      Object.entries(content!).filter(([key]) => !OTHERS.has(key) || !ignored.push(key))
+    )
+  }
+  const { wasm, store, ...rest } = validated(content, path)
+  const here = (file: string) => resolve(dirname(path), file)
   const plugins = (wasm?.plugins ?? []).map((plugin) =>
-    plugin.file === undefined ? plugin : { ...plugin, file: resolve(dirname(path), plugin.file) }
+    plugin.file === undefined ? plugin : { ...plugin, file: here(plugin.file) }
   )
-  return { ...lists, plugins }
+  return { ...rest, ...(store !== undefined && { store: { file: here(store.file) } }), plugins, ignored }
+}
+
+function validated(content: unknown, path: string): ConfigFile {
+  try {
+    return validate(ConfigFile, content, '')
+  } catch (error) {
+    const reason = (error as Error).message.replace(/^The configuration is invalid: /, '')
+    throw new FST_WASM_OPTIONS_INVALID(`${path}: ${reason}`, { cause: error as Error })
+  }
+}
+
+function readJson(text: string): unknown {
+  const missing = new Set<string>()
+  const content = text.trim() === '' ? {} : withEnvironmentIn(JSON.parse(text), (name) => missing.add(name))
+  refuseMissing([...missing])
+  return content
+}
+
+function readYaml(text: string): unknown {
+  const lines = text.split('\n')
+  const missing: string[] = []
+  const replaced = lines.map((line, i) =>
+    // What is commented out needs no environment.
+    line.trimStart().startsWith('#')
+      ? line
+      : withEnvironment(line, (name) => missing.push(`${name} (line ${i + 1})`))
+  )
+  refuseMissing(missing)
+  const lineCounter = new LineCounter()
+  const document = parseDocument(replaced.join('\n'), { lineCounter, prettyErrors: true })
+  if (document.errors.length > 0) throw new Error(document.errors.map(({ message }) => message.trim()).join('; '))
+  return document.toJS()
+}
+
+function refuseMissing(names: readonly string[]): void {
+  if (names.length === 0) return
+  throw new Error(`the environment has no ${names.join(', ')}, and there is no default`)
 }

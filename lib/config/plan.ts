@@ -1,6 +1,6 @@
-import { checkReferences, type Resources } from './resources.ts'
-import { type PluginEntry, RouteConfig, type Timeout, type Upstream } from './schema.ts'
-import { configurationOf, validate } from './validate.ts'
+import type { Resources } from './resources.ts'
+import type { PluginConfig, PluginDeclaration, PluginEntry, RouteConfig, Service, Timeout, Upstream } from './schema.ts'
+import { configurationOf } from './validate.ts'
 
 /** A plugin with the configuration that it has on a route or in a global rule. */
 export interface PlannedFilter {
@@ -8,6 +8,15 @@ export interface PlannedFilter {
   readonly priority: number
   readonly phase: 'rewrite' | 'access'
   readonly configuration: Buffer
+  readonly meta: PluginEntry['_meta']
+}
+
+/** The objects that a route refers to. */
+export interface References {
+  readonly service: Service | undefined
+  readonly pluginConfig: PluginConfig | undefined
+  /** The route's own, or else its service's. */
+  readonly upstream: Upstream | undefined
 }
 
 /** What a route's configuration amounts to when services and plugin_configs are merged into it. */
@@ -18,47 +27,55 @@ export interface RoutePlan {
   readonly timeout: Timeout | undefined
 }
 
+/** Finds what a route refers to. That it is there has been checked. */
+export function referencesOf(resources: Resources, route: RouteConfig): References {
+  const service = route.service_id === undefined ? undefined : resources.services.get(String(route.service_id))
+  const pluginConfig =
+    route.plugin_config_id === undefined ? undefined : resources.plugin_configs.get(String(route.plugin_config_id))
+  const owner = [route, service].find((owner) => owner?.upstream !== undefined || owner?.upstream_id !== undefined)
+  const upstream = owner?.upstream ?? resources.upstreams.get(String(owner?.upstream_id))
+  return { service, pluginConfig, upstream }
+}
+
 /**
  * Merges a route's configuration, plugin by plugin: service < plugin_config < route. The route's
  * upstream stands in place of the service's.
  *
+ * @param route validated, and its references checked
  * @param place where the route stands, for the error
- * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN
+ * @throws FST_WASM_OPTIONS_INVALID
  */
-export function planRoute(resources: Resources, input: unknown, place: string): RoutePlan {
-  const route = validate(RouteConfig, input, place)
-  checkReferences(resources, route, place)
-  const service = route.service_id === undefined ? undefined : resources.services.get(String(route.service_id))
-  const pluginConfig =
-    route.plugin_config_id === undefined ? undefined : resources.pluginConfigs.get(String(route.plugin_config_id))
-  const upstream = [route, service].find((owner) => owner?.upstream !== undefined || owner?.upstream_id !== undefined)
-  return {
-    filters: planFilters(resources, { ...service?.plugins, ...pluginConfig?.plugins, ...route.plugins }, place),
-    upstream: upstream?.upstream ?? resources.upstreams.get(String(upstream?.upstream_id)),
-    timeout: route.timeout
-  }
+export function planRoute(resources: Resources, route: RouteConfig, place: string): RoutePlan {
+  const { service, pluginConfig, upstream } = referencesOf(resources, route)
+  const plugins = { ...service?.plugins, ...pluginConfig?.plugins, ...route.plugins }
+  return { filters: planFilters(resources, plugins, place), upstream, timeout: route.timeout }
 }
 
 /** The filters of all global rules, by priority. */
 export function planGlobalRules(resources: Resources): PlannedFilter[] {
   const plugins: Record<string, PluginEntry> = {}
-  for (const rule of resources.globalRules.values()) Object.assign(plugins, rule.plugins)
+  for (const rule of resources.global_rules.values()) Object.assign(plugins, rule.plugins)
   return planFilters(resources, plugins, 'global_rules')
 }
 
 function planFilters(resources: Resources, plugins: Record<string, PluginEntry>, place: string): PlannedFilter[] {
   const filters: PlannedFilter[] = []
   // In the order of their declaration, which decides between equal priorities.
-  for (const [name, declaration] of resources.plugins) {
-    // A plugin may have the name of something that every object has.
-    const entry = Object.hasOwn(plugins, name) ? plugins[name] : undefined
-    if (entry === undefined || entry._meta?.disable) continue
+  for (const [name, declaration] of declarationsOf(resources, plugins)) {
+    const entry = plugins[name]!
+    if (entry._meta?.disable) continue
     filters.push({
       plugin: name,
       priority: entry._meta?.priority ?? declaration.priority ?? 0,
       phase: declaration.http_request_phase ?? 'access',
-      configuration: configurationOf(entry, `${place}.plugins.${name}`, declaration.semantics)
+      configuration: configurationOf(entry, `${place}.plugins.${name}`, declaration.semantics),
+      meta: entry._meta
     })
   }
   return filters.sort((a, b) => b.priority - a.priority)
+}
+
+function declarationsOf(resources: Resources, plugins: Record<string, PluginEntry>): [string, PluginDeclaration][] {
+  // A plugin may have the name of something that every object has.
+  return [...resources.plugins].filter(([name]) => Object.hasOwn(plugins, name))
 }

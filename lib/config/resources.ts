@@ -1,36 +1,55 @@
-import { FST_WASM_OPTIONS_INVALID, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN } from '../errors.ts'
+import { isDeepStrictEqual } from 'node:util'
+import {
+  FST_WASM_OPTIONS_INVALID,
+  FST_WASM_PLUGIN_UNKNOWN,
+  FST_WASM_REFERENCE_UNKNOWN,
+  type WasmError
+} from '../errors.ts'
+import type { ResourceKind, StoredResource } from '../stores/resource-store.ts'
+import { compileVars } from './expression.ts'
 import { readConfigFile } from './file.ts'
+import { referencesOf } from './plan.ts'
+import { conditionsOf } from './route.ts'
 import {
   type ForeignFunction,
-  type GlobalRule,
+  GlobalRule,
   Options,
-  type PluginConfig,
+  PluginConfig,
   type PluginDeclaration,
-  type Route,
-  type Service,
-  type Upstream
+  Route,
+  Service,
+  Upstream
 } from './schema.ts'
-import { configurationOf, nodesOf, validate } from './validate.ts'
+import { checkUpstream } from './upstream.ts'
+import { configurationOf, validate } from './validate.ts'
 
-/** Everything that routes may name, by name or id: the options and the configuration file, checked. */
+/** Everything that routes may name, by name or id, and the routes that are matched where the application has none. */
 export interface Resources {
   readonly plugins: ReadonlyMap<string, PluginDeclaration>
   readonly routes: ReadonlyMap<string, Route>
   readonly services: ReadonlyMap<string, Service>
   readonly upstreams: ReadonlyMap<string, Upstream>
-  readonly pluginConfigs: ReadonlyMap<string, PluginConfig>
-  readonly globalRules: ReadonlyMap<string, GlobalRule>
-  /** The user's own, by name. */
-  readonly foreignFunctions: ReadonlyMap<string, ForeignFunction>
+  readonly plugin_configs: ReadonlyMap<string, PluginConfig>
+  readonly global_rules: ReadonlyMap<string, GlobalRule>
 }
 
+const SCHEMAS = {
+  routes: Route,
+  services: Service,
+  upstreams: Upstream,
+  plugin_configs: PluginConfig,
+  global_rules: GlobalRule
+} as const
+
+/** What stands in a list or under a name. */
+type Lists = Partial<Record<'plugins' | ResourceKind, readonly object[]>>
+
 /**
- * Checks what `register` was given, reads the configuration file that it names, and checks that everything named is
- * there.
+ * Checks what `register` was given, by itself.
  *
- * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_CONFIG_UNREADABLE, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN
+ * @throws FST_WASM_OPTIONS_INVALID
  */
-export async function loadResources(input: unknown): Promise<Resources> {
+export function checkOptions(input: unknown): Options {
   const { plugins, ...rest } = (input ?? {}) as Options
   // Copied apart: bytes of a module are no configuration.
   const modules = Array.isArray(plugins) ? plugins.map((plugin) => plugin?.module) : []
@@ -38,20 +57,7 @@ export async function loadResources(input: unknown): Promise<Resources> {
   options.plugins?.forEach((plugin, i) => {
     if (modules[i] !== undefined) plugin.module = modules[i]
   })
-  const sources = [options]
-  if (options.config !== undefined) sources.push(await readConfigFile(options.config as string))
-
-  const resources: Resources = {
-    plugins: index(sources, 'plugins', 'name'),
-    routes: index(sources, 'routes', 'id'),
-    services: index(sources, 'services', 'id'),
-    upstreams: index(sources, 'upstreams', 'id'),
-    pluginConfigs: index(sources, 'plugin_configs', 'id'),
-    globalRules: index(sources, 'global_rules', 'id'),
-    foreignFunctions: foreignFunctionsOf(options)
-  }
-  check(resources)
-  return resources
+  return options
 }
 
 function withoutModules(plugins: unknown): unknown {
@@ -66,7 +72,12 @@ function withoutModules(plugins: unknown): unknown {
   })
 }
 
-function foreignFunctionsOf({ foreign_functions = {} }: Options): Map<string, ForeignFunction> {
+/**
+ * The functions of the user that filters may call, by name.
+ *
+ * @throws FST_WASM_OPTIONS_INVALID
+ */
+export function foreignFunctionsOf({ foreign_functions = {} }: Options): Map<string, ForeignFunction> {
   if (typeof foreign_functions !== 'object' || foreign_functions === null) {
     throw new FST_WASM_OPTIONS_INVALID('foreign_functions must be an object of functions')
   }
@@ -79,47 +90,187 @@ function foreignFunctionsOf({ foreign_functions = {} }: Options): Map<string, Fo
   return functions
 }
 
-type List = 'plugins' | 'routes' | 'services' | 'upstreams' | 'plugin_configs' | 'global_rules'
+/** The files that the option `config` names. */
+export function configFilesOf({ config }: Options): string[] {
+  return config === undefined ? [] : [config].flat()
+}
 
-function index<Item>(sources: readonly Options[], list: List, key: 'name' | 'id'): Map<string, Item> {
+/**
+ * Reads the configuration files that options name, and checks that everything that these and the files name is there.
+ *
+ * @param options as `checkOptions` answers them
+ * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_CONFIG_UNREADABLE, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN
+ */
+export async function loadResources(options: Options): Promise<Resources> {
+  const sources: Lists[] = [options]
+  for (const path of configFilesOf(options)) sources.push(await readConfigFile(path))
+  const problems = new Problems()
+  const resources: Resources = {
+    plugins: index(sources, 'plugins', problems),
+    routes: index(sources, 'routes', problems),
+    services: index(sources, 'services', problems),
+    upstreams: index(sources, 'upstreams', problems),
+    plugin_configs: index(sources, 'plugin_configs', problems),
+    global_rules: index(sources, 'global_rules', problems)
+  }
+  check(resources, problems)
+  problems.throw()
+  return resources
+}
+
+/** What is wrong, all of it: one error is thrown as it is, several as one that lists them. */
+export class Problems {
+  readonly #errors: WasmError[] = []
+
+  /** @returns whether nothing was wrong */
+  attempt(action: () => void): boolean {
+    try {
+      action()
+      return true
+    } catch (error) {
+      this.#errors.push(error as WasmError)
+      return false
+    }
+  }
+
+  /** @throws FST_WASM_… */
+  throw(): void {
+    if (this.#errors.length === 0) return
+    if (this.#errors.length === 1) throw this.#errors[0]
+    const texts = this.#errors.map(({ message }) => message.replace(/^The configuration is invalid: /, ''))
+    throw new FST_WASM_OPTIONS_INVALID(texts.join('; '), { cause: this.#errors[0]! })
+  }
+}
+
+function index<Item extends object>(
+  sources: readonly Lists[],
+  list: 'plugins' | ResourceKind,
+  problems: Problems
+): Map<string, Item> {
+  const key = list === 'plugins' ? 'name' : 'id'
   const items = new Map<string, Item>()
   for (const source of sources) {
     for (const [i, item] of (source[list] ?? []).entries()) {
       const id = String((item as Record<string, unknown>)[key] ?? `arr_${i + 1}`)
-      if (items.has(id)) throw new FST_WASM_OPTIONS_INVALID(`${list}[${i}].${key}: there is another one named "${id}"`)
+      problems.attempt(() => {
+        if (items.has(id)) {
+          throw new FST_WASM_OPTIONS_INVALID(`${list}[${i}].${key}: there is another one named "${id}"`)
+        }
+      })
       items.set(id, item as Item)
     }
   }
   return items
 }
 
-function check(resources: Resources): void {
-  for (const { name, file, module, conf, semantics } of resources.plugins.values()) {
-    // Such keys of an object are not to be told from what every object has.
-    if (name in {}) throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: a plugin cannot have this name`)
-    if ((file === undefined) === (module === undefined)) {
-      throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: exactly one of file and module is required`)
-    }
-    if (conf !== undefined) configurationOf({ conf }, `plugins.${name}`, semantics)
+function check(resources: Resources, problems: Problems): void {
+  for (const plugin of resources.plugins.values()) problems.attempt(() => checkPlugin(plugin))
+  for (const kind of ['upstreams', 'services', 'plugin_configs', 'global_rules', 'routes'] as const) {
+    for (const id of resources[kind].keys()) problems.attempt(() => checkResource(resources, kind, id))
   }
-  for (const [id, upstream] of resources.upstreams) checkUpstream(upstream, `upstreams.${id}`)
-  for (const [id, service] of resources.services) checkReferences(resources, service, `services.${id}`)
-  for (const [id, pluginConfig] of resources.pluginConfigs) {
-    checkReferences(resources, pluginConfig, `plugin_configs.${id}`)
+}
+
+function checkPlugin({ name, file, module, conf, semantics }: PluginDeclaration): void {
+  // Such keys of an object are not to be told from what every object has.
+  if (name in {}) throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: a plugin cannot have this name`)
+  if ((file === undefined) === (module === undefined)) {
+    throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: exactly one of file and module is required`)
   }
-  const owners = new Map<string, string>()
-  for (const [id, rule] of resources.globalRules) {
-    checkReferences(resources, rule, `global_rules.${id}`)
-    for (const name of Object.keys(rule.plugins)) {
-      const owner = owners.get(name)
-      if (owner !== undefined) {
+  if (conf !== undefined) configurationOf({ conf }, `plugins.${name}`, semantics)
+}
+
+/** Checks one object against all others. */
+function checkResource(resources: Resources, kind: ResourceKind, id: string): void {
+  const place = `${kind}.${id}`
+  if (kind === 'upstreams') {
+    checkUpstream(resources.upstreams.get(id)!, place)
+    return
+  }
+  checkReferences(resources, resources[kind].get(id)!, place)
+  if (kind === 'routes') {
+    const route = resources.routes.get(id)!
+    conditionsOf(route, referencesOf(resources, route).service, place)
+  }
+  if (kind !== 'global_rules') return
+  for (const name of Object.keys(resources.global_rules.get(id)!.plugins)) {
+    for (const [other, rule] of resources.global_rules) {
+      // The first one has it.
+      if (other === id) break
+      if (Object.hasOwn(rule.plugins, name)) {
         throw new FST_WASM_OPTIONS_INVALID(
-          `global_rules.${id}.plugins: plugin '${name}' already exists in global rule with id '${owner}'`
+          `${place}.plugins: plugin '${name}' already exists in global rule with id '${other}'`
         )
       }
-      owners.set(name, id)
     }
   }
+}
+
+/**
+ * Resources with one of them put in, replaced, or taken out. What refers to it is not looked at.
+ *
+ * @param value not yet checked; `undefined` to take it out
+ * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN
+ */
+export function withResource(
+  resources: Resources,
+  kind: ResourceKind,
+  id: string,
+  value: Readonly<Record<string, unknown>> | undefined
+): Resources {
+  const items = new Map<string, object>(resources[kind])
+  if (value === undefined) items.delete(id)
+  else items.set(id, validate(SCHEMAS[kind], value, `${kind}.${id}`))
+  const next = { ...resources, [kind]: items }
+  if (value !== undefined) checkResource(next, kind, id)
+  return next
+}
+
+/** In this order what an object refers to comes before it. */
+const ORDER = ['upstreams', 'services', 'plugin_configs', 'global_rules', 'routes'] as const
+
+/**
+ * Adds what a store holds to what is declared.
+ *
+ * @param refused is told of every object that cannot be added, and why
+ */
+export function withStored(
+  declared: Resources,
+  stored: ReadonlyMap<ResourceKind, ReadonlyMap<string, StoredResource>>,
+  refused: (object: StoredResource, error: Error) => void
+): Resources {
+  const resources = { ...declared }
+  for (const kind of ORDER) {
+    const items = new Map<string, object>(declared[kind])
+    Object.assign(resources, { [kind]: items })
+    for (const object of stored.get(kind)?.values() ?? []) {
+      try {
+        if (items.has(object.id)) {
+          throw new FST_WASM_OPTIONS_INVALID(`${kind}.${object.id} is declared in the configuration as well`)
+        }
+        items.set(object.id, validate(SCHEMAS[kind], object.value, `${kind}.${object.id}`))
+        checkResource(resources, kind, object.id)
+      } catch (error) {
+        if (!declared[kind].has(object.id)) items.delete(object.id)
+        refused(object, error as Error)
+      }
+    }
+  }
+  return resources
+}
+
+/** Puts the objects of before in place of those that have the same content: whoever compares them need not look inside. */
+export function keepUnchanged(before: Resources, next: Resources): Resources {
+  const kept: Record<string, ReadonlyMap<string, object>> = {}
+  for (const kind of ['plugins', ...ORDER] as const) {
+    const previous = before[kind] as ReadonlyMap<string, object>
+    const items = new Map<string, object>()
+    for (const [id, item] of next[kind] as ReadonlyMap<string, object>) {
+      const old = previous.get(id)
+      items.set(id, old !== undefined && isDeepStrictEqual(old, item) ? old : item)
+    }
+    kept[kind] = items
+  }
+  return kept as unknown as Resources
 }
 
 /**
@@ -143,13 +294,14 @@ export function checkReferences(
       throw new FST_WASM_PLUGIN_UNKNOWN(`${place}.plugins.${name}`, name, declared)
     }
     configurationOf(entry, `${place}.plugins.${name}`, declaration.semantics)
+    if (entry._meta?.filter !== undefined) compileVars(entry._meta.filter, `${place}.plugins.${name}._meta.filter`)
   }
   if (owner.upstream !== undefined && owner.upstream_id !== undefined) {
     throw new FST_WASM_OPTIONS_INVALID(`${place}: only one of upstream and upstream_id is allowed`)
   }
   if (owner.upstream !== undefined) checkUpstream(owner.upstream, `${place}.upstream`)
   find(resources.upstreams, owner.upstream_id, `${place}.upstream_id`, 'upstream')
-  find(resources.pluginConfigs, owner.plugin_config_id, `${place}.plugin_config_id`, 'plugin_config')
+  find(resources.plugin_configs, owner.plugin_config_id, `${place}.plugin_config_id`, 'plugin_config')
   find(resources.services, owner.service_id, `${place}.service_id`, 'service')
 }
 
@@ -160,11 +312,4 @@ function find<Item>(
   kind: string
 ): void {
   if (id !== undefined && !items.has(String(id))) throw new FST_WASM_REFERENCE_UNKNOWN(place, kind, String(id))
-}
-
-function checkUpstream(upstream: Upstream, place: string): void {
-  nodesOf(upstream, place)
-  if (upstream.pass_host === 'rewrite' && upstream.upstream_host === undefined) {
-    throw new FST_WASM_OPTIONS_INVALID(`${place}: pass_host "rewrite" needs an upstream_host`)
-  }
 }

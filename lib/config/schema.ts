@@ -67,7 +67,7 @@ const PluginMeta = Type.Object(
 )
 
 /** One plugin of a route, service, plugin_config or global rule. `conf` is checked by hand, in APISIX's words. */
-const PluginEntry = Type.Object(
+export const PluginEntry = Type.Object(
   {
     conf: Optional(Type.Unsafe<string | object>({})),
     _meta: Optional(PluginMeta),

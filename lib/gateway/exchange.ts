@@ -10,7 +10,7 @@ import {
   type Stream
 } from '../host/index.ts'
 import { abortResponse } from './local-response.ts'
-import type { Plan } from './plans.ts'
+import type { Plan } from './plan.ts'
 import { builtInProperty } from './properties.ts'
 import { RequestBody } from './request-body.ts'
 import { RequestHeaders } from './request-headers.ts'
@@ -63,7 +63,7 @@ export class Exchange implements Stream {
   onAbort: (() => void) | undefined
   readonly log: FastifyRequest['log']
   readonly #contexts: (HttpContext | undefined)[]
-  readonly #failed: boolean[] = []
+  readonly #out: boolean[] = []
   #method: string | undefined
   #requestHeaders: RequestHeaders | undefined
   #responseHeaders: ResponseHeaders | undefined
@@ -72,6 +72,8 @@ export class Exchange implements Stream {
   #rawBody: RequestBody | undefined
   #properties: Map<string, Buffer> | undefined
   #localResponse: LocalResponse | undefined
+  /** Index of the filter that has answered or failed last. */
+  #answeredBy = -1
   #reset = false
   /** The context in whose phase the exchange is. */
   #active: HttpContext | undefined
@@ -86,6 +88,7 @@ export class Exchange implements Stream {
     this.hasRequestBody = hasBody(request.raw)
     this.#contexts = new Array(plan.filters.length)
     this.#interrupt = interrupt
+    plan.enter()
   }
 
   get requestHeaders(): RequestHeaders {
@@ -122,7 +125,7 @@ export class Exchange implements Stream {
 
   /** Calls the filters with the trailers of the response, which they may change. */
   responseTrailersPass(): void {
-    for (const [i, context] of this.#contexts.entries()) if (!this.hasFailed(i)) context?.responseTrailers()
+    for (const [i, context] of this.#contexts.entries()) if (!this.isOut(i)) context?.responseTrailers()
   }
 
   get rawBody(): RequestBody {
@@ -156,6 +159,11 @@ export class Exchange implements Stream {
     return response
   }
 
+  /** What the configuration of the filter that has answered has in place of the body of error responses. */
+  get errorResponse(): string | object | undefined {
+    return this.plan.errorResponses?.[this.#answeredBy]
+  }
+
   /**
    * The HTTP context of a filter, opened at the first phase that needs it; `undefined` when the filter does not start.
    *
@@ -179,13 +187,23 @@ export class Exchange implements Stream {
     index: number,
     failure: Error = new FST_WASM_FILTER_FAILED(this.plan.filters[index]!.plugin.name)
   ): typeof Outcome.Failed {
-    this.#failed[index] = true
+    this.#out[index] = true
+    this.#answeredBy = index
     this.failure = failure
     return Outcome.Failed
   }
 
-  hasFailed(index: number): boolean {
-    return this.#failed[index] === true
+  /** Whether a filter takes no part in the exchange: it has failed, or is for other requests (`_meta.filter`). */
+  isOut(index: number): boolean {
+    return this.#out[index] ?? this.#isSkipped(index)
+  }
+
+  /** Decided once, by the request as it is when the filter's turn comes first. */
+  #isSkipped(index: number): boolean {
+    const condition = this.plan.conditions?.[index]
+    const skipped = condition !== undefined && !condition(this.request)
+    this.#out[index] = skipped
+    return skipped
   }
 
   /** The application's hooks may have changed headers between the phases, and before the proxy. */
@@ -248,6 +266,7 @@ export class Exchange implements Stream {
       return
     }
     this.#localResponse = response
+    this.#answeredBy = this.#contexts.indexOf(this.#active)
     this.#wake()
   }
 
@@ -270,6 +289,7 @@ export class Exchange implements Stream {
     if (this.#requestHeaders !== undefined) this.#requestHeaders.writable = false
     if (aborted) this.onAbort?.()
     for (const context of this.#contexts) context?.end(aborted)
+    this.plan.leave()
   }
 
   #wake(): void {

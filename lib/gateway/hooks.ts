@@ -2,17 +2,21 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunc
 import { type Body, Outcome } from '../host/index.ts'
 import { Exchange, Progress } from './exchange.ts'
 import { applyLocalResponse, errorResponse } from './local-response.ts'
-import type { Plan, Plans } from './plans.ts'
+import type { Plan } from './plan.ts'
+import type { Plans } from './plans.ts'
 import { parseChangedBody } from './request-body-access.ts'
 import { runRequestPhase } from './request-phase.ts'
 import { discard } from './response-body.ts'
 import { NOTHING, respondInstead, runResponsePhase, takeResponse } from './response-phase.ts'
-import { routeContext } from './route-context.ts'
+import { forwardUnmatched, routeContext } from './route-context.ts'
+import type { ProxyHandler } from './upstream/proxy.ts'
 
 /** Where a request keeps its exchange. */
 const kExchange: unique symbol = Symbol('fastify-wasm-gateway.exchange')
 /** Marks the configuration of a route whose handler is the proxy: its body stays the stream that came. */
 export const kProxied: unique symbol = Symbol('fastify-wasm-gateway.proxied')
+/** Marks the configuration of a route that no filter ever runs on: the Admin API's. */
+export const kUnfiltered: unique symbol = Symbol('fastify-wasm-gateway.unfiltered')
 /** What a proxied request hides from the content type parser. */
 const kFraming: unique symbol = Symbol('fastify-wasm-gateway.framing')
 const FRAMING = ['content-type', 'content-length', 'transfer-encoding'] as const
@@ -23,6 +27,9 @@ declare module 'fastify' {
     [kFraming]: Record<string, string> | null
   }
 }
+
+/** Tells of a request that the application has no route for whether no filter may run on it. */
+export type IsUnfiltered = (request: FastifyRequest) => boolean
 
 /** Never settles: what waits for it goes on no more, and is collected with the request. */
 const never = (): Promise<never> => new Promise(() => {})
@@ -38,14 +45,22 @@ export function exchangeOf(request: FastifyRequest): Exchange | null {
  * the end at the close of the raw response). All hooks are of the kind with `done`, called at once when nothing waits, and
  * answer a promise when something does: a late error in a `done` of `onSend` would end the process.
  */
-export function addHooks(app: FastifyInstance, plans: Plans): void {
+export function addHooks(app: FastifyInstance, plans: Plans, proxy: ProxyHandler, isUnfiltered: IsUnfiltered): void {
+  const planOf = (request: FastifyRequest): Plan | undefined => {
+    const { config } = routeContext(request)
+    if (kUnfiltered in config) return undefined
+    // What the application has no route for may be the gateway's own.
+    if (config.url !== undefined) return plans.of(config)
+    return isUnfiltered(request) ? undefined : plans.match(request)
+  }
+
   app.decorateRequest(kExchange, null)
   app.decorateRequest(kFraming, null)
 
   app.addHook('onRequest', (request, reply, done) => {
     let plan: Plan | undefined
     try {
-      plan = plans.of(routeContext(request).config)
+      plan = planOf(request)
     } catch (error) {
       done(error as Error)
       return
@@ -56,6 +71,7 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
       return
     }
     const exchange = open(request, reply, plan)
+    if (plan.forwarded) forwardUnmatched(request, proxy)
     // Before anybody reads it: a hook that decompresses may stand before the parser.
     if (plan.watchesBody && !isProxied(request) && exchange.hasRequestBody) exchange.rawBody.watch()
     return runPhase(exchange, plan.rewrite, reply, done, putBodyBack)
@@ -91,7 +107,7 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
       // A hook that was added before ours has answered.
       let plan: Plan | undefined
       try {
-        plan = plans.of(routeContext(request).config)
+        plan = planOf(request)
       } catch {
         // The route's configuration is why there is an error to send.
       }
@@ -125,7 +141,7 @@ export function addHooks(app: FastifyInstance, plans: Plans): void {
 }
 
 function isProxied(request: FastifyRequest): boolean {
-  return kProxied in routeContext(request).config
+  return exchangeOf(request)?.plan.forwarded === true || kProxied in routeContext(request).config
 }
 
 function isStream(payload: unknown): payload is NodeJS.ReadableStream {

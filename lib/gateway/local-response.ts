@@ -63,6 +63,18 @@ export function errorResponse(error: { statusCode?: number; message: string }): 
   }
 }
 
+/** A response with another body: a text, or an object as JSON. */
+export function withBody(response: LocalResponse, body: string | object): LocalResponse {
+  const isText = typeof body === 'string'
+  const headers: string[] = []
+  for (let i = 0; i < response.headers.length; i += 2) {
+    const name = response.headers[i]!
+    if (name !== 'content-type') headers.push(name, response.headers[i + 1]!)
+  }
+  headers.push('content-type', isText ? 'text/plain' : 'application/json; charset=utf-8')
+  return { ...response, headers, body: Buffer.from(isText ? body : JSON.stringify(body)) }
+}
+
 function isGrpc(request: FastifyRequest): boolean {
   return /^application\/grpc(?:[+;]|$)/.test(request.headers['content-type'] ?? '')
 }

@@ -1,50 +1,73 @@
-import { type PlannedFilter, planGlobalRules, planRoute } from '../config/plan.ts'
-import type { Resources } from '../config/resources.ts'
-import type { PluginDeclaration, Timeout } from '../config/schema.ts'
+import type { FastifyRequest } from 'fastify'
+import { type PlannedFilter, planGlobalRules, planRoute, type References, referencesOf } from '../config/plan.ts'
+import { checkReferences, Problems, type Resources } from '../config/resources.ts'
+import { type Route, RouteConfig, type Upstream as UpstreamConfig } from '../config/schema.ts'
+import { validate } from '../config/validate.ts'
 import { Filter, type Plugin } from '../host/index.ts'
+import { type Destination, type Placed, Plan } from './plan.ts'
+import { normalizePath } from './routes/normalize-path.ts'
+import { routeDefinition } from './routes/route-definition.ts'
+import { type RouteDefinition, RouteTable } from './routes/route-table.ts'
 import { Upstream } from './upstream/upstream.ts'
 
-const MIB = 1024 * 1024
-const DEFAULT_BODY_MIB = 8
+const NOWHERE: Destination = { upstream: undefined, timeout: undefined, websocket: false, forwarded: false }
 
-/** What the hooks look up for a request: everything about its route is decided here. */
-export interface Plan {
-  /** All filters, in the order of the response: global rules first, each by priority. */
-  readonly filters: readonly Filter[]
-  /** Indexes of `filters`: those of the rewrite phase, those of the access phase. */
-  readonly rewrite: readonly number[]
-  readonly access: readonly number[]
-  readonly upstream: Upstream | undefined
-  readonly timeout: Timeout | undefined
-  /** Whether an access filter could ask for the request's body, which Fastify has parsed by then. */
-  readonly watchesBody: boolean
-  /** Whether a filter has a callback for the trailers of responses. */
-  readonly seesTrailers: boolean
-  /** Bytes of a body that may be held for the filters, 0: no limit. */
-  readonly bodyLimit: number
+/** Who has plugin contexts of its own: a route of the gateway, a route of the application, or the global rules. */
+interface Owner {
+  /** Where its configuration stands, for errors. */
+  readonly place: string
+  state: OwnerState
 }
 
-/** The plans of all routes: made once per route, when it is declared or (if it was declared earlier) first requested. */
-export class Plans {
-  readonly #resources: Resources
-  readonly #plugins: ReadonlyMap<string, Plugin>
-  readonly #upstreams: Map<object, Upstream> = new Map()
-  readonly #globalFilters: readonly (readonly [PlannedFilter, Filter])[]
-  /** For requests of routes without `config.wasm`, and of none. */
-  readonly #globalPlan: Plan | undefined
-  readonly #filters: Filter[] = []
-  /** By `config.wasm` and url: that is what owns plugin contexts, so a GET and its HEAD share them. */
-  readonly #routes: WeakMap<object, Map<string, Plan>> = new WeakMap()
+/** All of an owner that changes together with the configuration. */
+interface OwnerState {
+  readonly config: RouteConfig
+  readonly references: References
+  readonly placed: readonly Placed[]
+  readonly plan: Plan
+}
 
-  constructor(resources: Resources, plugins: ReadonlyMap<string, Plugin>) {
-    this.#resources = resources
-    this.#plugins = plugins
-    this.#globalFilters = planGlobalRules(resources).map((planned) => [planned, this.#filter(planned)] as const)
-    this.#globalPlan = this.#globalFilters.length === 0 ? undefined : this.#plan([], undefined, undefined)
+/** What a change of the configuration would make of everything; nothing of it is in effect. */
+interface Stage {
+  readonly resources: Resources
+  readonly plugins: ReadonlyMap<string, Plugin>
+  readonly globals: readonly Placed[]
+  /** Whether every plan is made anew: the global rules or the plugins are others. */
+  readonly all: boolean
+  readonly upstreams: Map<UpstreamConfig, Upstream>
+}
+
+/**
+ * The plans of all routes, and the table of the gateway's own. A change of the configuration is prepared, which may
+ * fail, and then takes effect at once: filters whose plugin and configuration are the same stay, with their plugin contexts;
+ * those that are gone end when the last exchange that may call them is over.
+ */
+export class Plans {
+  #stage: Stage
+  #globalPlan: Plan | undefined
+  /** By `config.wasm` and url: that is what owns plugin contexts, so a GET and its HEAD share them. */
+  readonly #declared: Map<object, Map<string, Owner>> = new Map()
+  /** The gateway's own routes, by id. */
+  #routes: Map<string, Owner> = new Map()
+  readonly #table: RouteTable<Owner, FastifyRequest> = new RouteTable()
+  /** How many plans hold a filter. */
+  readonly #holders: Map<Filter, number> = new Map()
+  #started = false
+
+  constructor() {
+    const resources = {
+      plugins: new Map(),
+      routes: new Map(),
+      services: new Map(),
+      upstreams: new Map(),
+      plugin_configs: new Map(),
+      global_rules: new Map()
+    }
+    this.#stage = { resources, plugins: new Map(), globals: [], all: false, upstreams: new Map() }
   }
 
   /**
-   * The plan of a route; `undefined` when nothing is to be done on it.
+   * The plan of a route of the application; `undefined` when nothing is to be done on it.
    *
    * @param config the route's own `config`
    * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN
@@ -53,78 +76,237 @@ export class Plans {
     const wasm = config?.wasm
     if (wasm === undefined || wasm === null) return this.#globalPlan
     const url = config?.url ?? ''
-    const place = url === '' ? 'config.wasm' : `${url}: config.wasm`
-    let byUrl = this.#routes.get(wasm as object)
-    let plan = byUrl?.get(url)
-    if (plan === undefined) {
-      const { filters, upstream, timeout } = planRoute(this.#resources, wasm, place)
-      plan = this.#plan(
-        filters.map((planned) => [planned, this.#filter(planned)] as const),
-        upstream && this.#upstream(upstream),
-        timeout
-      )
+    let byUrl = this.#declared.get(wasm as object)
+    let owner = byUrl?.get(url)
+    if (owner === undefined) {
+      const place = url === '' ? 'config.wasm' : `${url}: config.wasm`
+      const state = this.#prepare(this.#stage, place, validate(RouteConfig, wasm, place), undefined)
+      owner = { place, state }
       byUrl ??= new Map()
-      byUrl.set(url, plan)
-      this.#routes.set(wasm as object, byUrl)
+      byUrl.set(url, owner)
+      this.#declared.set(wasm as object, byUrl)
+      this.#hold(state.plan)
     }
-    return plan
+    return owner.state.plan
+  }
+
+  /** The plan of the gateway's own route that a request matches; that of the global rules when it matches none. */
+  match(request: FastifyRequest): Plan | undefined {
+    const owner =
+      this.#routes.size === 0
+        ? undefined
+        : this.#table.find(
+            { host: request.host ?? '', path: normalizePath(request.raw.url!), method: request.method },
+            request
+          )
+    return owner?.state.plan ?? this.#globalPlan
+  }
+
+  /** How many routes the gateway itself has. */
+  get size(): number {
+    return this.#routes.size
   }
 
   /** An upstream of the configuration by its id, for http calls. */
   upstream(id: string): Upstream | undefined {
-    const upstream = this.#resources.upstreams.get(id)
-    return upstream && this.#upstream(upstream)
+    const config = this.#stage.resources.upstreams.get(id)
+    return config && upstreamOf(this.#stage, config)
+  }
+
+  /** The plugins whose filters are held: those of before too, as long as exchanges use them. */
+  get plugins(): Set<Plugin> {
+    return new Set([...this.#holders.keys()].map(({ plugin }) => plugin))
+  }
+
+  /**
+   * Prepares a change.
+   *
+   * @param resources checked, with the same objects in it where nothing has changed
+   * @returns what puts it into effect
+   * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_REFERENCE_UNKNOWN with everything that is wrong
+   */
+  prepare(resources: Resources, plugins: ReadonlyMap<string, Plugin>): () => void {
+    const before = this.#stage
+    const globals = this.#globals(resources, plugins)
+    const all =
+      globals !== before.globals ||
+      !isSame(before.plugins, plugins) ||
+      !isSame(before.resources.plugins, resources.plugins)
+    const stage: Stage = { resources, plugins, globals, all, upstreams: new Map(before.upstreams) }
+    const problems = new Problems()
+    const states = new Map<Owner, OwnerState>()
+    const routes = new Map<string, Owner>()
+    const definitions = new Map<string, RouteDefinition<Owner, FastifyRequest> | undefined>()
+    for (const [id, route] of resources.routes) {
+      const known = this.#routes.get(id)
+      problems.attempt(() => {
+        const state = this.#prepare(stage, `routes.${id}`, route, known?.state, true)
+        const owner = known ?? { place: `routes.${id}`, state }
+        routes.set(id, owner)
+        if (known !== undefined && known.state === state) return
+        states.set(owner, state)
+        const definition = routeDefinition(route, state.references.service, `routes.${id}`)
+        definitions.set(id, route.status === 0 ? undefined : { ...definition, entry: owner })
+      })
+    }
+    const restage = (owner: Owner) => {
+      const state = this.#prepare(stage, owner.place, owner.state.config, owner.state)
+      if (state !== owner.state) states.set(owner, state)
+    }
+    for (const owner of this.#declaredOwners()) problems.attempt(() => restage(owner))
+    let globalPlan = this.#globalPlan
+    if (all) {
+      problems.attempt(() => {
+        globalPlan = globals.length === 0 ? undefined : new Plan(globals, NOWHERE, 'global_rules')
+      })
+    }
+    problems.throw()
+    const planned = new Set(this.#declaredOwners())
+
+    return () => {
+      // Routes of the application that were first requested meanwhile.
+      for (const owner of this.#declaredOwners()) if (!planned.has(owner)) restage(owner)
+      const retired: Plan[] = []
+      for (const [id, owner] of this.#routes) {
+        if (routes.has(id)) continue
+        this.#table.delete(id)
+        retired.push(owner.state.plan)
+      }
+      this.#routes = routes
+      for (const [id, definition] of definitions) {
+        if (definition === undefined) this.#table.delete(id)
+        else this.#table.set(id, definition)
+      }
+      for (const [owner, state] of states) {
+        this.#hold(state.plan)
+        if (owner.state !== state) retired.push(owner.state.plan)
+        owner.state = state
+      }
+      if (globalPlan !== this.#globalPlan) {
+        if (globalPlan !== undefined) this.#hold(globalPlan)
+        if (this.#globalPlan !== undefined) retired.push(this.#globalPlan)
+        this.#globalPlan = globalPlan
+      }
+      this.#stage = stage
+      for (const plan of retired) plan.retire(() => this.#letGo(plan))
+      this.#closeUpstreams()
+    }
   }
 
   /** The server starts: so do the filters that are not to wait for their first request. */
   start(): void {
-    for (const filter of this.#filters) filter.start()
+    this.#started = true
+    for (const filter of this.#holders.keys()) filter.start()
   }
 
   /** Ends all plugin contexts. */
   async close(): Promise<void> {
-    await Promise.all(this.#filters.map((filter) => filter.close()))
+    await Promise.all([...this.#holders.keys()].map((filter) => filter.close()))
+    for (const upstream of this.#stage.upstreams.values()) upstream.close()
   }
 
-  #plan(
-    own: readonly (readonly [PlannedFilter, Filter])[],
-    upstream: Upstream | undefined,
-    timeout: Timeout | undefined
-  ): Plan {
-    const all = [...this.#globalFilters, ...own]
-    const indexes = (phase: PlannedFilter['phase']) =>
-      all.flatMap(([planned], i) => (planned.phase === phase ? [i] : []))
-    const limits = all.map(([planned]) => bodyLimit(this.#resources.plugins.get(planned.plugin)!))
-    return {
-      filters: all.map(([, filter]) => filter),
-      rewrite: indexes('rewrite'),
-      access: indexes('access'),
-      upstream,
-      timeout,
-      watchesBody: all.some(([planned, { plugin }]) => planned.phase === 'access' && plugin.module.readsRequestBody),
-      seesTrailers: all.some(([, { plugin }]) => plugin.module.seesResponseTrailers),
-      // One copy serves all filters of the exchange.
-      bodyLimit: limits.includes(0) ? 0 : Math.max(0, ...limits)
+  *#declaredOwners(): Iterable<Owner> {
+    for (const byUrl of this.#declared.values()) yield* byUrl.values()
+  }
+
+  /** The filters of the global rules: the list of before when nothing has changed. */
+  #globals(resources: Resources, plugins: ReadonlyMap<string, Plugin>): readonly Placed[] {
+    const before = this.#stage.globals
+    const planned = planGlobalRules(resources)
+    const placed = this.#place(resources, plugins, planned, before)
+    const same =
+      placed.length === before.length &&
+      placed.every(({ filter, planned, declaration }, i) => {
+        const old = before[i]!
+        return filter === old.filter && declaration === old.declaration && planned.meta === old.planned.meta
+      })
+    return same ? before : placed
+  }
+
+  #prepare(
+    stage: Stage,
+    place: string,
+    config: RouteConfig | Route,
+    before: OwnerState | undefined,
+    forwarded: boolean = false
+  ): OwnerState {
+    const references = referencesOf(stage.resources, config)
+    if (before !== undefined && !stage.all && before.config === config && isSameObject(before.references, references)) {
+      return before
+    }
+    checkReferences(stage.resources, config, place)
+    const { filters, upstream, timeout } = planRoute(stage.resources, config, place)
+    const placed = this.#place(stage.resources, stage.plugins, filters, before?.placed ?? [])
+    const websocket = forwarded && ((config as Route).enable_websocket ?? references.service?.enable_websocket ?? false)
+    const destination = { upstream: upstream && upstreamOf(stage, upstream), timeout, websocket, forwarded }
+    return { config, references, placed, plan: new Plan([...stage.globals, ...placed], destination, place) }
+  }
+
+  /** Puts filters in their places: those that stood there before where plugin and configuration are the same. */
+  #place(
+    resources: Resources,
+    plugins: ReadonlyMap<string, Plugin>,
+    filters: readonly PlannedFilter[],
+    before: readonly Placed[]
+  ): Placed[] {
+    return filters.map((planned) => {
+      const plugin = plugins.get(planned.plugin)!
+      const old = before.find(
+        ({ filter }) => filter.plugin === plugin && filter.configuration.equals(planned.configuration)
+      )
+      const filter = old?.filter ?? new Filter(plugin, planned.configuration)
+      return { planned, filter, declaration: resources.plugins.get(planned.plugin)! }
+    })
+  }
+
+  #hold(plan: Plan): void {
+    for (const filter of plan.filters) {
+      const holders = this.#holders.get(filter) ?? 0
+      this.#holders.set(filter, holders + 1)
+      if (holders === 0 && this.#started) filter.start()
     }
   }
 
-  #filter(planned: PlannedFilter): Filter {
-    const filter = new Filter(this.#plugins.get(planned.plugin)!, planned.configuration)
-    this.#filters.push(filter)
-    return filter
+  #letGo(plan: Plan): void {
+    for (const filter of plan.filters) {
+      const holders = this.#holders.get(filter)! - 1
+      if (holders > 0) {
+        this.#holders.set(filter, holders)
+        continue
+      }
+      filter.close().finally(() => this.#holders.delete(filter))
+    }
   }
 
-  /** One object per configured upstream: the turn of its nodes goes on over all routes that use it. */
-  #upstream(config: ConstructorParameters<typeof Upstream>[0]): Upstream {
-    let upstream = this.#upstreams.get(config)
-    if (upstream === undefined) {
-      upstream = new Upstream(config)
-      this.#upstreams.set(config, upstream)
+  /** Those that no route and no id leads to any more. */
+  #closeUpstreams(): void {
+    const { upstreams, resources } = this.#stage
+    const used = new Set<UpstreamConfig | undefined>(resources.upstreams.values())
+    for (const owner of [...this.#routes.values(), ...this.#declaredOwners()]) used.add(owner.state.references.upstream)
+    for (const [config, upstream] of upstreams) {
+      if (used.has(config)) continue
+      upstream.close()
+      upstreams.delete(config)
     }
-    return upstream
   }
 }
 
-function bodyLimit(plugin: PluginDeclaration): number {
-  return Math.ceil((plugin.limits?.body_mib ?? DEFAULT_BODY_MIB) * MIB)
+/** One object per configured upstream: the turn of its nodes goes on over all routes that use it. */
+function upstreamOf({ upstreams }: Stage, config: UpstreamConfig): Upstream {
+  let upstream = upstreams.get(config)
+  if (upstream === undefined) {
+    upstream = new Upstream(config)
+    upstreams.set(config, upstream)
+  }
+  return upstream
+}
+
+function isSame<Key, Item>(a: ReadonlyMap<Key, Item>, b: ReadonlyMap<Key, Item>): boolean {
+  if (a.size !== b.size) return false
+  for (const [key, item] of a) if (b.get(key) !== item) return false
+  return true
+}
+
+function isSameObject(a: References, b: References): boolean {
+  return a.service === b.service && a.pluginConfig === b.pluginConfig && a.upstream === b.upstream
 }

@@ -15,6 +15,7 @@ export function runRequestPhase(
   from: number = 0
 ): Outcome | Promise<Outcome> {
   for (let i = from; i < indexes.length; i++) {
+    if (exchange.isOut(indexes[i]!)) continue
     const outcome = runFilter(exchange, indexes[i]!)
     if (typeof outcome !== 'number') {
       return outcome.then((settled) =>

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import { FST_WASM_RESPONSE_ENDED } from '../errors.ts'
 import { type LocalResponse, Outcome } from '../host/index.ts'
 import { type Exchange, within } from './exchange.ts'
-import { applyLocalResponse, errorResponse } from './local-response.ts'
+import { applyLocalResponse, errorResponse, withBody } from './local-response.ts'
 import { bufferedLength, discard, filterBuffer, filterStream } from './response-body.ts'
 
 /** What a phase ends with when there is nothing left to send. */
@@ -25,7 +25,7 @@ function runHeaders(exchange: Exchange, payload: unknown, endOfStream: boolean, 
   const { filters } = exchange.plan
   for (let i = from; i < filters.length; i++) {
     // What failed with the request has been answered for.
-    if (exchange.hasFailed(i)) continue
+    if (exchange.isOut(i)) continue
     const context = exchange.context(i)
     const outcome =
       context === undefined
@@ -64,7 +64,7 @@ function runBody(exchange: Exchange, payload: unknown): unknown {
   if (exchange.plan.seesTrailers) exchange.watchTrailers()
   const hasBody = bufferedLength(payload) !== 0 && !isBodyless(exchange)
   for (let i = 0; i < exchange.plan.filters.length; i++) {
-    if (!exchange.hasFailed(i) && exchange.opened(i)?.takesResponseBody(hasBody)) indexes.push(i)
+    if (!exchange.isOut(i) && exchange.opened(i)?.takesResponseBody(hasBody)) indexes.push(i)
   }
   if (indexes.length === 0 || reply.statusCode === 204 || reply.statusCode === 304) {
     // Node would send the head of a string body as UTF-8, and so the bytes of a filter's header as others.
@@ -106,7 +106,8 @@ export function takeResponse(exchange: Exchange, outcome: Outcome): LocalRespons
   const local = exchange.takeLocalResponse()
   const response = (outcome === Outcome.Stop ? local : undefined) ?? errorResponse(errorFor(exchange, outcome))
   exchange.responseDetails = response.details
-  return response
+  const { errorResponse: body } = exchange
+  return body === undefined || response.status < 400 ? response : withBody(response, body)
 }
 
 function errorFor(exchange: Exchange, outcome: Outcome): Error {

@@ -12,6 +12,8 @@ type PreParsing = (
   done: (error?: Error | null, payload?: NodeJS.ReadableStream) => void
 ) => Promise<NodeJS.ReadableStream | undefined> | undefined
 
+type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown
+
 interface ValidationFunction {
   (data: unknown, parent?: object): unknown
   errors?: unknown
@@ -21,6 +23,7 @@ interface ValidationFunction {
 /** The part of Fastify's `Context` (lib/context.js, Fastify 5.12) that is used here. */
 interface RouteContext {
   readonly config: { readonly url?: string; readonly wasm?: unknown }
+  readonly handler: Handler
   readonly attachValidation: boolean
   readonly preParsing: readonly PreParsing[] | null
   readonly contentTypeParser: {
@@ -45,6 +48,22 @@ let kMethods: symbol | undefined
 export function routeContext(request: FastifyRequest): RouteContext {
   kRouteContext ??= symbolOf(request, 'fastify.context')
   return keptBy<RouteContext>(request, kRouteContext)
+}
+
+/** By the context of a 404 handler: the same one, with a handler that forwards. */
+const forwarding: WeakMap<RouteContext, RouteContext> = new WeakMap()
+
+/**
+ * Has a request that matched no route go to another handler than the 404 handler, through all hooks that are before that.
+ */
+export function forwardUnmatched(request: FastifyRequest, handler: Handler): void {
+  const context = routeContext(request)
+  let forwarded = forwarding.get(context)
+  if (forwarded?.handler !== handler) {
+    forwarded = Object.create(context, { handler: { value: handler, writable: true } }) as RouteContext
+    forwarding.set(context, forwarded)
+  }
+  ;(request as unknown as Record<symbol, RouteContext>)[kRouteContext!] = forwarded
 }
 
 /** Forgets the content type that Fastify has read from the headers, which have another one now. */

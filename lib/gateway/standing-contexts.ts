@@ -2,24 +2,40 @@ import type { Resources } from '../config/resources.ts'
 import { configurationOf } from '../config/validate.ts'
 import { type Plugin, StandingContext } from '../host/index.ts'
 
+interface Standing {
+  readonly plugin: Plugin
+  readonly configuration: Buffer
+  readonly context: StandingContext
+}
+
 /** The plugin contexts of those plugins that are declared with a configuration of their own. */
 export class StandingContexts {
-  readonly #contexts: readonly StandingContext[]
+  #standing: readonly Standing[] = []
+  #started = false
 
-  constructor(resources: Resources, plugins: ReadonlyMap<string, Plugin>) {
-    this.#contexts = [...resources.plugins.values()]
-      .filter(({ conf }) => conf !== undefined)
-      .map(({ name, conf, semantics }) => {
-        const configuration = configurationOf({ conf: conf! }, `plugins.${name}`, semantics)
-        return new StandingContext(plugins.get(name)!, configuration)
-      })
+  /** Takes over a configuration. Contexts whose plugin and configuration are the same stay. */
+  update(resources: Resources, plugins: ReadonlyMap<string, Plugin>): void {
+    const before = new Set(this.#standing)
+    const standing: Standing[] = []
+    for (const { name, conf, semantics } of resources.plugins.values()) {
+      if (conf === undefined) continue
+      const plugin = plugins.get(name)!
+      const configuration = configurationOf({ conf }, `plugins.${name}`, semantics)
+      const old = this.#standing.find((old) => old.plugin === plugin && old.configuration.equals(configuration))
+      if (old !== undefined) before.delete(old)
+      standing.push(old ?? { plugin, configuration, context: new StandingContext(plugin, configuration) })
+      if (old === undefined && this.#started) standing.at(-1)!.context.start()
+    }
+    this.#standing = standing
+    for (const { context } of before) context.close()
   }
 
   start(): void {
-    for (const context of this.#contexts) context.start()
+    this.#started = true
+    for (const { context } of this.#standing) context.start()
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#contexts.map((context) => context.close()))
+    await Promise.all(this.#standing.map(({ context }) => context.close()))
   }
 }

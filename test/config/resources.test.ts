@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { planGlobalRules, planRoute } from '../../lib/config/plan.ts'
-import { loadResources } from '../../lib/config/resources.ts'
+import { checkOptions, loadResources } from '../../lib/config/resources.ts'
+
+const load = async (options: unknown) => loadResources(checkOptions(options))
 
 const plugins = [
   { name: 'a', file: 'a.wasm', priority: 1 },
@@ -22,7 +24,7 @@ async function file(t: TestContext, name: string, text: string): Promise<string>
 }
 
 test('a route stands above its plugin_config, which stands above its service, plugin by plugin', async () => {
-  const resources = await loadResources({
+  const resources = await load({
     plugins,
     services: [{ id: 's', plugins: { a: conf('service'), b: conf('service'), c: conf('service') } }],
     plugin_configs: [{ id: 'p', plugins: { b: conf('plugin_config'), c: conf('plugin_config') } }]
@@ -39,7 +41,7 @@ test('a route stands above its plugin_config, which stands above its service, pl
 })
 
 test("the upstream of a route stands in place of its service's", async () => {
-  const resources = await loadResources({
+  const resources = await load({
     upstreams: [{ id: 1, nodes: { 'a:1': 1 } }],
     services: [{ id: 's', upstream: { nodes: { 'b:1': 1 } } }]
   })
@@ -50,12 +52,12 @@ test("the upstream of a route stands in place of its service's", async () => {
 })
 
 test('ids may be numbers, and are the same as their digits', async () => {
-  const resources = await loadResources({ plugins, services: [{ id: 7, plugins: { a: conf('x') } }] })
+  const resources = await load({ plugins, services: [{ id: 7, plugins: { a: conf('x') } }] })
   for (const service_id of [7, '7']) assert.equal(planRoute(resources, { service_id }, 'route').filters.length, 1)
 })
 
 test('equal priorities keep the order of declaration, and all global rules make one list', async () => {
-  const resources = await loadResources({
+  const resources = await load({
     plugins,
     global_rules: [
       { id: 1, plugins: { c: conf('c') } },
@@ -69,7 +71,7 @@ test('equal priorities keep the order of declaration, and all global rules make 
 })
 
 test('a string configuration is handed over byte for byte, an object as JSON', async () => {
-  const resources = await loadResources({ plugins })
+  const resources = await load({ plugins })
   const text = ' {"raw":\n"newline"} é '
   const plan = planRoute(resources, { plugins: { a: conf(text), c: { conf: { z: 1, a: [true, null] } } } }, 'route')
   assert.equal(plan.filters[0]!.configuration.toString(), text)
@@ -79,7 +81,7 @@ test('a string configuration is handed over byte for byte, an object as JSON', a
 test('the options are not changed', async () => {
   const options = { plugins: [{ name: 'a', file: 'a.wasm' }], global_rules: [{ id: '1', plugins: { a: conf('x') } }] }
   const before = structuredClone(options)
-  await loadResources(options)
+  await load(options)
   assert.deepEqual(options, before)
 })
 
@@ -89,7 +91,7 @@ test('a YAML file has its plugins under wasm, and their files relative to it', a
     'config.yaml',
     'wasm:\n  plugins:\n    - {name: a, file: filters/a.wasm}\n    - {name: b, file: /b.wasm}\nupstreams:\n  - id: u\n    nodes: {"127.0.0.1:80": 1}\n'
   )
-  const { plugins, upstreams } = await loadResources({ config: path })
+  const { plugins, upstreams } = await load({ config: path })
   assert.equal(plugins.get('a')!.file, join(path, '..', 'filters', 'a.wasm'))
   assert.equal(plugins.get('b')!.file, '/b.wasm')
   assert.ok(upstreams.has('u'))
@@ -97,9 +99,9 @@ test('a YAML file has its plugins under wasm, and their files relative to it', a
 
 test('a JSON file, and a file beside options in code', async (t) => {
   const path = await file(t, 'config.json', '{"wasm":{"plugins":[{"name":"a","file":"a.wasm"}]}}')
-  const { plugins } = await loadResources({ config: path, plugins: [{ name: 'b', file: 'b.wasm' }] })
+  const { plugins } = await load({ config: path, plugins: [{ name: 'b', file: 'b.wasm' }] })
   assert.deepEqual([...plugins.keys()].sort(), ['a', 'b'])
-  await assert.rejects(loadResources({ config: path, plugins: [{ name: 'a', file: 'b.wasm' }] }), {
+  await assert.rejects(load({ config: path, plugins: [{ name: 'a', file: 'b.wasm' }] }), {
     code: 'FST_WASM_OPTIONS_INVALID'
   })
 })
@@ -120,7 +122,7 @@ for (const [what, name, text, code, message] of [
 ] as const) {
   test(`${what} is refused with its place`, async (t) => {
     const path = await file(t, name, text)
-    await assert.rejects(loadResources({ config: path }), (error: Error & { code: string }) => {
+    await assert.rejects(load({ config: path }), (error: Error & { code: string }) => {
       assert.equal(error.code, `FST_WASM_${code}`)
       assert.match(error.message, message)
       return true
@@ -129,13 +131,13 @@ for (const [what, name, text, code, message] of [
 }
 
 test('an empty file is an empty configuration', async (t) => {
-  const { plugins } = await loadResources({ config: await file(t, 'config.yaml', '') })
+  const { plugins } = await load({ config: await file(t, 'config.yaml', '') })
   assert.equal(plugins.size, 0)
 })
 
 test('every wrong place is named, not only the first', async () => {
   await assert.rejects(
-    loadResources({ plugins: [{ name: '', file: 'a', priority: 'x' }, { file: 1 }], nothing: 1 }),
+    load({ plugins: [{ name: '', file: 'a', priority: 'x' }, { file: 1 }], nothing: 1 }),
     (error: Error) => {
       for (const place of ['plugins[0].name', 'plugins[0].priority', 'plugins[1]', 'nothing']) {
         assert.ok(error.message.includes(place), `${place} in ${error.message}`)

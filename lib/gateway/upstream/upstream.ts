@@ -39,6 +39,8 @@ export class Upstream {
     return this.#balancer.size
   }
 
+  close(): void {}
+
   pick(tried: readonly UpstreamNode[]): UpstreamNode | undefined {
     return this.#balancer.pick(tried)
   }

@@ -1,0 +1,48 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
+import { compileAddresses } from '../../config/addresses.ts'
+import type { Admin } from '../../config/schema.ts'
+import { cookie } from '../variables.ts'
+import { AdminError } from './admin-error.ts'
+
+const DEFAULT_ALLOWED = ['127.0.0.0/8', '::1']
+
+/**
+ * Makes the check of who may use the Admin API: by the address that the connection comes from, and by a key, which is in the query
+ * (`api_key`), the header `x-api-key` or the cookie `x_api_key`. A viewer may only read.
+ *
+ * @throws FST_WASM_OPTIONS_INVALID for an address that is none
+ */
+export function accessCheck(options: Admin): (request: FastifyRequest) => void {
+  const isAllowed = compileAddresses(options.allow_admin ?? DEFAULT_ALLOWED, 'admin.allow_admin')
+  const keys = (typeof options.key === 'string' ? [{ key: options.key }] : options.key).map((entry) => ({
+    digest: digest(entry.key),
+    isViewer: 'role' in entry && entry.role === 'viewer'
+  }))
+  return (request) => {
+    // Of the connection itself: what a header says of it is anybody's to say.
+    if (!isAllowed(request.socket.remoteAddress ?? '')) throw new AdminError(403, 'your address is not allowed')
+    const key = keyOf(request)
+    if (key === undefined) throw unauthorized('missing apikey')
+    const given = digest(key)
+    // All of them, whichever fits: how long it takes tells nothing.
+    const fitting = keys.filter((known) => timingSafeEqual(known.digest, given))
+    if (fitting.length === 0) throw unauthorized('wrong apikey')
+    const reads = request.method === 'GET' || request.method === 'HEAD'
+    if (!reads && fitting.every(({ isViewer }) => isViewer)) throw unauthorized('invalid method for role viewer')
+  }
+}
+
+function keyOf(request: FastifyRequest): string | undefined {
+  const inQuery = new URLSearchParams(request.url.split('?')[1] ?? '').get('api_key')
+  const inHeader = request.headers['x-api-key']
+  return inQuery ?? (Array.isArray(inHeader) ? inHeader[0] : inHeader) ?? cookie(request.headers.cookie, 'x_api_key')
+}
+
+function digest(key: string): Buffer {
+  return createHash('sha256').update(key).digest()
+}
+
+function unauthorized(description: string): AdminError {
+  return new AdminError(401, 'failed to check token', { description })
+}

@@ -1,0 +1,174 @@
+import {
+  checkOptions,
+  configFilesOf,
+  foreignFunctionsOf,
+  keepUnchanged,
+  loadResources,
+  type Resources,
+  withResource,
+  withStored
+} from '../config/resources.ts'
+import type { Options } from '../config/schema.ts'
+import { type FileWatch, watchFiles } from '../config/watch.ts'
+import { foreignFunctionsWith, type Logger, type Plugin, type PluginStatus } from '../host/index.ts'
+import { RESOURCE_KINDS, type ResourceKind, type ResourceStore, type StoredResource } from '../stores/resource-store.ts'
+import type { AdminTarget } from './admin/target.ts'
+import { Plans } from './plans.ts'
+import { loadPlugins, type SharedSettings } from './plugins.ts'
+import { StandingContexts } from './standing-contexts.ts'
+
+/**
+ * The configuration that is in effect: of the options, of the files that they name, and of what the Admin API has written. It is
+ * replaced as a whole or not at all: whatever can be wrong with the next one is found while this one serves requests.
+ */
+export class Configuration implements AdminTarget {
+  readonly plans: Plans = new Plans()
+  #options: Options
+  #declared: Resources | undefined
+  #resources: Resources | undefined
+  #plugins: ReadonlyMap<string, Plugin> = new Map()
+  readonly #standing: StandingContexts = new StandingContexts()
+  readonly #store: ResourceStore
+  readonly #stored: Map<ResourceKind, Map<string, StoredResource>> = new Map(
+    RESOURCE_KINDS.map((kind) => [kind, new Map()])
+  )
+  /** Stored objects that are not in effect, since something is wrong with them. */
+  #refused: Set<StoredResource> = new Set()
+  readonly #shared: SharedSettings
+  readonly #log: Logger
+  #watch: FileWatch | undefined
+  /** The change that is under way; each one waits for the one before. */
+  #turn: Promise<unknown> = Promise.resolve()
+
+  /** @param options as `checkOptions` answers them */
+  constructor(options: Options, store: ResourceStore, shared: Omit<SharedSettings, 'foreignFunctions'>) {
+    this.#options = options
+    this.#store = store
+    this.#shared = { ...shared, foreignFunctions: foreignFunctionsWith(foreignFunctionsOf(options)) }
+    this.#log = shared.log
+  }
+
+  get resources(): Resources {
+    return this.#resources!
+  }
+
+  get stored(): ReadonlyMap<ResourceKind, ReadonlyMap<string, StoredResource>> {
+    return this.#stored
+  }
+
+  get plugins(): ReadonlyMap<string, Plugin> {
+    return this.#plugins
+  }
+
+  /**
+   * Reads everything for the first time. An object of the store that is wrong is logged, and left out.
+   *
+   * @throws FST_WASM_…
+   */
+  async load(): Promise<void> {
+    for (const object of await this.#store.load()) this.#stored.get(object.kind)?.set(object.id, object)
+    this.#watchFiles()
+    await this.#replace(this.#options, (object, error) => {
+      const { kind, id } = object
+      this.#log.error({ err: error }, `the stored object ${kind}/${id} is left out: ${error.message}`)
+    })
+  }
+
+  /** The server starts. */
+  start(): void {
+    this.plans.start()
+    this.#standing.start()
+  }
+
+  isDeclared(kind: ResourceKind, id: string): boolean {
+    return this.#declared?.[kind].has(id) === true
+  }
+
+  write(
+    kind: ResourceKind,
+    id: string,
+    update: (current: StoredResource | undefined) => Readonly<Record<string, unknown>> | undefined
+  ): Promise<StoredResource> {
+    return this.#inTurn(async () => {
+      const objects = this.#stored.get(kind)!
+      const current = objects.get(id)
+      const value = update(current)
+      const next = withResource(this.resources, kind, id, value)
+      const commit = this.plans.prepare(next, this.#plugins)
+      const kept = await this.#store.write(kind, id, value, current?.modifiedIndex ?? 0)
+      commit()
+      this.#resources = next
+      if (value === undefined) objects.delete(id)
+      else objects.set(id, kept)
+      if (current !== undefined) this.#refused.delete(current)
+      return kept
+    })
+  }
+
+  /**
+   * Reads the files and the modules again and puts what they hold into effect; when anything is wrong, everything stays.
+   *
+   * @param options in place of those of `register`: what they say of plugins, files and objects. The Admin API, the store
+   *   and the foreign functions stay
+   * @throws FST_WASM_… with everything that is wrong, and where
+   */
+  reload(options?: unknown): Promise<void> {
+    return this.#inTurn(async () => {
+      const next = options === undefined ? this.#options : checkOptions(options)
+      const refusedBefore = this.#refused
+      await this.#replace(next, (object, error) => {
+        if (!refusedBefore.has(object)) throw error
+      })
+      this.#options = next
+      if (options !== undefined) this.#watchFiles()
+      this.#log.info({ routes: this.plans.size, plugins: this.#plugins.size }, 'the configuration is loaded')
+    })
+  }
+
+  /** Plugins in use, and those that are replaced as long as exchanges use them. */
+  status(): PluginStatus[] {
+    return [...new Set([...this.#plugins.values(), ...this.plans.plugins])].map((plugin) => plugin.status())
+  }
+
+  async close(): Promise<void> {
+    this.#watch?.close()
+    await this.#turn.catch(() => {})
+    await Promise.all([this.plans.close(), this.#standing.close()])
+    await this.#store.close()
+  }
+
+  async #replace(options: Options, onRefused: (object: StoredResource, error: Error) => void): Promise<void> {
+    const declared = await loadResources(options)
+    const refused = new Set<StoredResource>()
+    const all = withStored(declared, this.#stored, (object, error) => {
+      refused.add(object)
+      onRefused(object, error)
+    })
+    const resources = this.#resources === undefined ? all : keepUnchanged(this.#resources, all)
+    const plugins = await loadPlugins(resources.plugins.values(), this.#shared, this.#plugins)
+    const commit = this.plans.prepare(resources, plugins)
+    commit()
+    this.#standing.update(resources, plugins)
+    this.#declared = declared
+    this.#resources = resources
+    this.#plugins = plugins
+    this.#refused = refused
+  }
+
+  #watchFiles(): void {
+    this.#watch?.close()
+    const files = configFilesOf(this.#options)
+    if (files.length === 0) return
+    this.#watch = watchFiles(files, () => {
+      this.reload().catch((error: Error) => {
+        this.#log.error({ err: error }, `the configuration stays as it was: ${error.message}`)
+      })
+    })
+  }
+
+  #inTurn<Result>(action: () => Promise<Result>): Promise<Result> {
+    const result = this.#turn.then(action, action)
+    this.#turn = result.catch(() => {})
+    return result
+  }
+}

@@ -1,0 +1,108 @@
+import type { FastifyRequest } from 'fastify'
+import { compileVars } from '../config/expression.ts'
+import type { PlannedFilter } from '../config/plan.ts'
+import type { PluginDeclaration, Timeout } from '../config/schema.ts'
+import type { Filter } from '../host/index.ts'
+import type { Upstream } from './upstream/upstream.ts'
+import { variableOf } from './variables.ts'
+
+const MIB = 1024 * 1024
+const DEFAULT_BODY_MIB = 8
+
+/** A filter where it stands: in a route or a global rule. */
+export interface Placed {
+  readonly planned: PlannedFilter
+  readonly filter: Filter
+  readonly declaration: PluginDeclaration
+}
+
+/** What follows the request's path: nothing, the application's handler, or the gateway's own routing. */
+export interface Destination {
+  readonly upstream: Upstream | undefined
+  readonly timeout: Timeout | undefined
+  readonly websocket: boolean
+  /** Whether the route is the gateway's own: forwarded without a handler of the application. */
+  readonly forwarded: boolean
+}
+
+/**
+ * What the hooks look up for a request: everything about its route is decided here. Requests in flight hold the plan that
+ * they began with; one that another has taken the place of is retired, and idle when the last of them is over.
+ */
+export class Plan {
+  /** All filters, in the order of the response: global rules first, each by priority. */
+  readonly filters: readonly Filter[]
+  /** Indexes of `filters`: those of the rewrite phase, those of the access phase. */
+  readonly rewrite: readonly number[]
+  readonly access: readonly number[]
+  readonly upstream: Upstream | undefined
+  readonly timeout: Timeout | undefined
+  readonly websocket: boolean
+  readonly forwarded: boolean
+  /** Whether an access filter could ask for the request's body, which Fastify has parsed by then. */
+  readonly watchesBody: boolean
+  /** Whether a filter has a callback for the trailers of responses. */
+  readonly seesTrailers: boolean
+  /** Bytes of a body that may be held for the filters, 0: no limit. */
+  readonly bodyLimit: number
+  /** By index of `filters`, for which requests they run (`_meta.filter`); `undefined` when no filter says so. */
+  readonly conditions: readonly (((request: FastifyRequest) => boolean) | undefined)[] | undefined
+  /** By index of `filters`, what stands in place of the body of their error responses; `undefined` when there is none. */
+  readonly errorResponses: readonly (string | object | undefined)[] | undefined
+  #exchanges = 0
+  #onIdle: (() => void) | undefined
+
+  /** @throws FST_WASM_OPTIONS_INVALID for a `_meta.filter` that is none */
+  constructor(placed: readonly Placed[], destination: Destination, place: string) {
+    const indexes = (phase: PlannedFilter['phase']) =>
+      placed.flatMap(({ planned }, i) => (planned.phase === phase ? [i] : []))
+    const limits = placed.map(({ declaration }) => bodyLimit(declaration))
+    this.filters = placed.map(({ filter }) => filter)
+    this.rewrite = indexes('rewrite')
+    this.access = indexes('access')
+    this.upstream = destination.upstream
+    this.timeout = destination.timeout
+    this.websocket = destination.websocket
+    this.forwarded = destination.forwarded
+    this.watchesBody = placed.some(
+      ({ planned, filter }) => planned.phase === 'access' && filter.plugin.module.readsRequestBody
+    )
+    this.seesTrailers = placed.some(({ filter }) => filter.plugin.module.seesResponseTrailers)
+    // One copy serves all filters of the exchange.
+    this.bodyLimit = limits.includes(0) ? 0 : Math.max(0, ...limits)
+    this.conditions = conditionsOf(placed, place)
+    const errorResponses = placed.map(({ planned }) => planned.meta?.error_response)
+    this.errorResponses = errorResponses.some((body) => body !== undefined) ? errorResponses : undefined
+  }
+
+  /** An exchange begins to hold the plan. */
+  enter(): void {
+    this.#exchanges++
+  }
+
+  /** The exchange is over. */
+  leave(): void {
+    this.#exchanges--
+    if (this.#exchanges === 0) this.#onIdle?.()
+  }
+
+  /** @param onIdle is called when the last exchange is over, at once when there is none */
+  retire(onIdle: () => void): void {
+    this.#onIdle = onIdle
+    if (this.#exchanges === 0) onIdle()
+  }
+}
+
+function conditionsOf(placed: readonly Placed[], place: string): Plan['conditions'] {
+  const conditions = placed.map(({ planned }) => {
+    const { meta, plugin } = planned
+    if (meta?.filter === undefined) return undefined
+    const matches = compileVars(meta.filter, `${place}.plugins.${plugin}._meta.filter`)
+    return (request: FastifyRequest) => matches((name) => variableOf(request, name))
+  })
+  return conditions.some((condition) => condition !== undefined) ? conditions : undefined
+}
+
+function bodyLimit(plugin: PluginDeclaration): number {
+  return Math.ceil((plugin.limits?.body_mib ?? DEFAULT_BODY_MIB) * MIB)
+}
