@@ -12,6 +12,7 @@ import { Agents } from './gateway/upstream/agents.ts'
 import { GrpcCalls } from './gateway/upstream/grpc-calls.ts'
 import { HttpCalls } from './gateway/upstream/http-calls.ts'
 import { createProxy, type ProxyHandler } from './gateway/upstream/proxy.ts'
+import type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 import { Upstreams } from './gateway/upstream/upstreams.ts'
 import { MemoryQueues, MemorySharedData, Metrics, type Plugin, type PluginStatus } from './host/index.ts'
 
@@ -28,6 +29,7 @@ export type {
 } from './config/schema.ts'
 
 export * from './errors.ts'
+export type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 export type { PluginStatus } from './host/index.ts'
 /** What `register` takes. */
 export type WasmGatewayOptions = Options
@@ -39,7 +41,7 @@ export interface WasmGateway {
   /** A route handler that forwards to the upstream of the route's `config.wasm`. */
   readonly proxy: ProxyHandler
   /** What is loaded and alive. */
-  status(): { plugins: PluginStatus[]; routes: number }
+  status(): { plugins: PluginStatus[]; upstreams: UpstreamStatus[]; routes: number }
   /**
    * Reads the configuration files and the modules again and puts what they hold into effect, for the next request. What
    * is under way goes on as it began; plugin contexts whose plugin and configuration are the same stay.
@@ -83,7 +85,7 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
     app.log.warn({ sections: ignored }, `sections of the configuration that have no effect here: ${ignored.join(', ')}`)
   }
   const agents = new Agents()
-  const upstreams = new Upstreams((id) => configuration.plans.upstream(id))
+  const upstreams = new Upstreams((id) => configuration.plans.upstream(id), app.log)
   const httpCalls = new HttpCalls(agents, app.log, upstreams)
   const grpcCalls = new GrpcCalls(upstreams, app.log)
   const configuration: Configuration = new Configuration(options, store, {
@@ -99,7 +101,11 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   const proxy = await createProxy(app, agents)
   app.decorate('wasmGateway', {
     proxy,
-    status: () => ({ plugins: configuration.status(), routes: configuration.plans.size }),
+    status: () => ({
+      plugins: configuration.status(),
+      upstreams: [...configuration.plans.upstreams].map((upstream) => upstream.status()),
+      routes: configuration.plans.size
+    }),
     reload: (options) => configuration.reload(options),
     callForeignFunction: (plugin, functionId, parameters) =>
       callForeignFunction(configuration.plugins, plugin, functionId, parameters)

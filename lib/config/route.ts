@@ -32,7 +32,7 @@ export function conditionsOf(route: Route, service: Service | undefined, place: 
   return {
     uris,
     hosts: hosts ?? service?.hosts ?? [],
-    methods: methods && new Set(methods),
+    methods: methods === undefined || methods.length === 0 ? undefined : new Set(methods),
     priority: route.priority ?? 0,
     address: addresses && compileAddresses(addresses, `${place}.remote_addr`),
     vars: vars === undefined ? undefined : compileVars(vars, `${place}.vars`)

@@ -117,28 +117,26 @@ const unhealthyKeys = {
   timeouts: Optional(Type.Integer({ minimum: 1, maximum: 254 }))
 }
 /** Seconds */
-const interval = { interval: Optional(Type.Integer({ minimum: 1, default: 1 })) }
+const interval = { interval: Optional(Type.Number({ minimum: 0.1, default: 1 })) }
 
 const Checks = Type.Object(
   {
-    active: Optional(
-      Type.Object(
-        {
-          type: Optional(Type.Enum(['http', 'https', 'tcp'], { default: 'http' })),
-          timeout: Optional(Type.Number({ exclusiveMinimum: 0, default: 1 })),
-          concurrency: Optional(Type.Integer({ minimum: 1, default: 10 })),
-          host: Optional(Type.String({ minLength: 1 })),
-          port: Optional(Port),
-          http_method: Optional(Type.Enum(['GET', 'HEAD', 'POST', 'OPTIONS'], { default: 'GET' })),
-          http_path: Optional(Type.String({ default: '/' })),
-          http_request_body: Optional(Type.String()),
-          https_verify_certificate: Optional(Type.Boolean({ default: true })),
-          req_headers: Optional(Type.Array(Type.String({ minLength: 1 }))),
-          healthy: Optional(Type.Object({ ...healthyKeys, ...interval }, closed)),
-          unhealthy: Optional(Type.Object({ ...unhealthyKeys, ...interval }, closed))
-        },
-        closed
-      )
+    active: Type.Object(
+      {
+        type: Optional(Type.Enum(['http', 'https', 'tcp'], { default: 'http' })),
+        timeout: Optional(Type.Number({ exclusiveMinimum: 0, default: 1 })),
+        concurrency: Optional(Type.Integer({ minimum: 1, default: 10 })),
+        host: Optional(Type.String({ minLength: 1 })),
+        port: Optional(Port),
+        http_method: Optional(Type.Enum(['GET', 'HEAD', 'POST', 'OPTIONS'], { default: 'GET' })),
+        http_path: Optional(Type.String({ default: '/' })),
+        http_request_body: Optional(Type.String()),
+        https_verify_certificate: Optional(Type.Boolean({ default: true })),
+        req_headers: Optional(Type.Array(Type.String({ minLength: 1 }))),
+        healthy: Optional(Type.Object({ ...healthyKeys, ...interval }, closed)),
+        unhealthy: Optional(Type.Object({ ...unhealthyKeys, ...interval }, closed))
+      },
+      closed
     ),
     passive: Optional(
       Type.Object(
@@ -258,7 +256,7 @@ export const Route = Type.Object(
     hosts: Optional(Hosts),
     remote_addr: Optional(RemoteAddress),
     remote_addrs: Optional(Type.Array(RemoteAddress, { minItems: 1, uniqueItems: true })),
-    methods: Optional(Type.Array(Type.Enum(Methods), { minItems: 1, uniqueItems: true })),
+    methods: Optional(Type.Array(Type.Enum(Methods), { uniqueItems: true })),
     /** Among the routes of the same path the one with the higher is tried first. */
     priority: Optional(Type.Integer({ default: 0 })),
     vars: Optional(Vars),
@@ -347,6 +345,7 @@ export type PluginDeclaration = Static<typeof PluginDeclaration>
 export type PluginEntry = Static<typeof PluginEntry>
 export type Upstream = Static<typeof InlineUpstream>
 export type Timeout = Static<typeof Timeout>
+export type Checks = Static<typeof Checks>
 export type Service = Static<typeof Service>
 export type PluginConfig = Static<typeof PluginConfig>
 export type GlobalRule = Static<typeof GlobalRule>

@@ -1,6 +1,14 @@
+import { createSecureContext } from 'node:tls'
 import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
 import type { Upstream } from './schema.ts'
 import { nodesOf } from './validate.ts'
+
+/** The variables that `chash` may take its key from: those that a request has before its upstream is chosen. */
+const VARIABLE =
+  /^(?:(?:request_|document_)?uri|server_(?:addr|port|protocol)|remote_(?:addr|port)|query_string|args|host(?:name)?|scheme|request_method|(?:arg|http|cookie)_.+)$/
+const HEADER = /^[a-zA-Z0-9-_]+$/
+/** `name: value` */
+const HEADER_LINE = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*$/
 
 /**
  * Checks what the schema cannot say of an upstream.
@@ -11,5 +19,34 @@ export function checkUpstream(upstream: Upstream, place: string): void {
   nodesOf(upstream, place)
   if (upstream.pass_host === 'rewrite' && upstream.upstream_host === undefined) {
     throw new FST_WASM_OPTIONS_INVALID(`${place}: pass_host "rewrite" needs an upstream_host`)
+  }
+  checkHash(upstream, place)
+  checkTls(upstream, place)
+  for (const [i, header] of (upstream.checks?.active.req_headers ?? []).entries()) {
+    if (HEADER_LINE.test(header)) continue
+    throw new FST_WASM_OPTIONS_INVALID(`${place}.checks.active.req_headers[${i}] must be "name: value"`)
+  }
+}
+
+function checkHash({ type, hash_on = 'vars', key }: Upstream, place: string): void {
+  if (type !== 'chash') return
+  if (key === undefined) throw new FST_WASM_OPTIONS_INVALID(`${place}: type "chash" needs a key`)
+  const isFit = hash_on === 'vars_combinations' ? key.includes('$') : (hash_on === 'vars' ? VARIABLE : HEADER).test(key)
+  if (!isFit) {
+    throw new FST_WASM_OPTIONS_INVALID(`${place}.key: ${JSON.stringify(key)} is nothing to hash on with "${hash_on}"`)
+  }
+}
+
+function checkTls({ tls }: Upstream, place: string): void {
+  const { client_cert: cert, client_key: key } = tls ?? {}
+  if ((cert === undefined) !== (key === undefined)) {
+    throw new FST_WASM_OPTIONS_INVALID(`${place}.tls: client_cert and client_key need each other`)
+  }
+  if (cert === undefined || key === undefined) return
+  try {
+    createSecureContext({ cert, key })
+  } catch (error) {
+    const reason = `client_cert and client_key cannot be used: ${(error as Error).message}`
+    throw new FST_WASM_OPTIONS_INVALID(`${place}.tls: ${reason}`, { cause: error as Error })
   }
 }

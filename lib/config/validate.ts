@@ -131,6 +131,8 @@ export interface UpstreamNode {
   readonly port: number
   /** In proportion to the other nodes'; 0: never picked. */
   readonly weight: number
+  /** Nodes with a lower one are picked when none with a higher one is left. */
+  readonly priority: number
 }
 
 /** The nodes of an upstream, whichever way they are written. */
@@ -138,8 +140,8 @@ export function nodesOf(upstream: Upstream, place: string): UpstreamNode[] {
   const { nodes, scheme } = upstream
   const defaultPort = scheme === 'https' ? 443 : 80
   if (Array.isArray(nodes)) {
-    return validate(NodeList, nodes, `${place}.nodes`).map(({ host, port, weight }) => {
-      return { host: bare(host), port: port ?? defaultPort, weight }
+    return validate(NodeList, nodes, `${place}.nodes`).map(({ host, port, weight, priority = 0 }) => {
+      return { host: bare(host), port: port ?? defaultPort, weight, priority }
     })
   }
   return Object.entries(validate(NodeMap, nodes, `${place}.nodes`)).map(([address, weight]) => {
@@ -147,7 +149,7 @@ export function nodesOf(upstream: Upstream, place: string): UpstreamNode[] {
     if (parsed === undefined) {
       throw new FST_WASM_OPTIONS_INVALID(`${place}.nodes: "${address}" is no host:port`)
     }
-    return { host: parsed.host, port: parsed.port ?? defaultPort, weight }
+    return { host: parsed.host, port: parsed.port ?? defaultPort, weight, priority: 0 }
   })
 }
 

@@ -22,7 +22,7 @@ import { StandingContexts } from './standing-contexts.ts'
  * replaced as a whole or not at all: whatever can be wrong with the next one is found while this one serves requests.
  */
 export class Configuration implements AdminTarget {
-  readonly plans: Plans = new Plans()
+  readonly plans: Plans
   #options: Options
   #declared: Resources | undefined
   #resources: Resources | undefined
@@ -42,6 +42,7 @@ export class Configuration implements AdminTarget {
 
   /** @param options as `checkOptions` answers them */
   constructor(options: Options, store: ResourceStore, shared: Omit<SharedSettings, 'foreignFunctions'>) {
+    this.plans = new Plans(shared.log)
     this.#options = options
     this.#store = store
     this.#shared = { ...shared, foreignFunctions: foreignFunctionsWith(foreignFunctionsOf(options)) }

@@ -3,7 +3,7 @@ import { type PlannedFilter, planGlobalRules, planRoute, type References, refere
 import { checkReferences, Problems, type Resources } from '../config/resources.ts'
 import { type Route, RouteConfig, type Upstream as UpstreamConfig } from '../config/schema.ts'
 import { validate } from '../config/validate.ts'
-import { Filter, type Plugin } from '../host/index.ts'
+import { Filter, type Logger, type Plugin } from '../host/index.ts'
 import { type Destination, type Placed, Plan } from './plan.ts'
 import { normalizePath } from './routes/normalize-path.ts'
 import { routeDefinition } from './routes/route-definition.ts'
@@ -52,9 +52,11 @@ export class Plans {
   readonly #table: RouteTable<Owner, FastifyRequest> = new RouteTable()
   /** How many plans hold a filter. */
   readonly #holders: Map<Filter, number> = new Map()
+  readonly #log: Logger
   #started = false
 
-  constructor() {
+  constructor(log: Logger) {
+    this.#log = log
     const resources = {
       plugins: new Map(),
       routes: new Map(),
@@ -110,7 +112,11 @@ export class Plans {
   /** An upstream of the configuration by its id, for http calls. */
   upstream(id: string): Upstream | undefined {
     const config = this.#stage.resources.upstreams.get(id)
-    return config && upstreamOf(this.#stage, config)
+    return config && this.#upstreamOf(this.#stage, config)
+  }
+
+  get upstreams(): Iterable<Upstream> {
+    return this.#stage.upstreams.values()
   }
 
   /** The plugins whose filters are held: those of before too, as long as exchanges use them. */
@@ -189,7 +195,7 @@ export class Plans {
       }
       this.#stage = stage
       for (const plan of retired) plan.retire(() => this.#letGo(plan))
-      this.#closeUpstreams()
+      this.#updateUpstreams()
     }
   }
 
@@ -197,6 +203,7 @@ export class Plans {
   start(): void {
     this.#started = true
     for (const filter of this.#holders.keys()) filter.start()
+    this.#updateUpstreams()
   }
 
   /** Ends all plugin contexts. */
@@ -238,7 +245,7 @@ export class Plans {
     const { filters, upstream, timeout } = planRoute(stage.resources, config, place)
     const placed = this.#place(stage.resources, stage.plugins, filters, before?.placed ?? [])
     const websocket = forwarded && ((config as Route).enable_websocket ?? references.service?.enable_websocket ?? false)
-    const destination = { upstream: upstream && upstreamOf(stage, upstream), timeout, websocket, forwarded }
+    const destination = { upstream: upstream && this.#upstreamOf(stage, upstream), timeout, websocket, forwarded }
     return { config, references, placed, plan: new Plan([...stage.globals, ...placed], destination, place) }
   }
 
@@ -278,9 +285,20 @@ export class Plans {
     }
   }
 
-  /** Those that no route and no id leads to any more. */
-  #closeUpstreams(): void {
+  /** One object per configured upstream: the turn of its nodes goes on over all routes that use it. */
+  #upstreamOf({ upstreams }: Stage, config: UpstreamConfig): Upstream {
+    let upstream = upstreams.get(config)
+    if (upstream === undefined) {
+      upstream = new Upstream(config, this.#log)
+      upstreams.set(config, upstream)
+    }
+    return upstream
+  }
+
+  /** Starts the upstreams that are new in a change, and closes those that no route and no id leads to any more. */
+  #updateUpstreams(): void {
     const { upstreams, resources } = this.#stage
+    for (const config of resources.upstreams.values()) this.#upstreamOf(this.#stage, config)
     const used = new Set<UpstreamConfig | undefined>(resources.upstreams.values())
     for (const owner of [...this.#routes.values(), ...this.#declaredOwners()]) used.add(owner.state.references.upstream)
     for (const [config, upstream] of upstreams) {
@@ -288,17 +306,8 @@ export class Plans {
       upstream.close()
       upstreams.delete(config)
     }
+    if (this.#started) for (const upstream of upstreams.values()) upstream.start()
   }
-}
-
-/** One object per configured upstream: the turn of its nodes goes on over all routes that use it. */
-function upstreamOf({ upstreams }: Stage, config: UpstreamConfig): Upstream {
-  let upstream = upstreams.get(config)
-  if (upstream === undefined) {
-    upstream = new Upstream(config)
-    upstreams.set(config, upstream)
-  }
-  return upstream
 }
 
 function isSame<Key, Item>(a: ReadonlyMap<Key, Item>, b: ReadonlyMap<Key, Item>): boolean {

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
-import { Agent, buildConnector, errors } from 'undici'
+import { Agent, buildConnector, type Dispatcher, errors, Pool } from 'undici'
+import type { Upstream } from './upstream.ts'
 
 /** Errors of connections that never came about: no node has seen anything of the request. */
 const beforeSending: WeakSet<Error> = new WeakSet()
@@ -10,6 +11,8 @@ export function failedToConnect(error: Error): boolean {
 }
 
 const MAX_AGENTS = 256
+
+type KeepalivePool = NonNullable<Upstream['keepalive']>
 
 type Settle = (...result: Parameters<buildConnector.Callback>) => void
 
@@ -43,20 +46,11 @@ export class Agents {
    * @param connectTimeout milliseconds
    * @param serverName whom a certificate must be for; an address is verified as one
    */
-  get(connectTimeout: number, verify: boolean, serverName: string | undefined): Agent {
-    // An address is no name that TLS could indicate.
-    const servername = serverName === undefined || isIP(serverName) !== 0 ? undefined : serverName
-    const key = `${connectTimeout} ${verify} ${servername ?? ''}`
+  get(upstream: Upstream, connectTimeout: number, serverName: string | undefined): Agent {
+    const key = `${connectTimeout} ${upstream.connectionKey} ${serverName ?? ''}`
     let agent = this.#agents.get(key)
     if (agent === undefined) {
-      const connect = buildConnector({ timeout: connectTimeout, rejectUnauthorized: verify })
-      agent = new Agent({
-        connect: (options, callback) => {
-          const { servername: _, ...rest } = options
-          const target = servername === undefined ? { ...rest, host: rest.hostname } : { ...rest, servername }
-          connectWithin(connectTimeout, connect, target, callback)
-        }
-      })
+      agent = createAgent(upstream, connectTimeout, serverName)
       this.#agents.set(key, agent)
       this.#forgetOldest()
     }
@@ -73,5 +67,50 @@ export class Agents {
 
   async close(): Promise<void> {
     await Promise.all([...this.#agents.values()].map((agent) => agent.destroy()))
+  }
+}
+
+function createAgent({ tls, keepalive }: Upstream, connectTimeout: number, serverName: string | undefined): Agent {
+  const { verify, cert, key } = tls
+  const connect = buildConnector({
+    timeout: connectTimeout,
+    rejectUnauthorized: verify,
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key })
+  })
+  // An address is no name that TLS could indicate.
+  const servername = serverName === undefined || isIP(serverName) !== 0 ? undefined : serverName
+  return new Agent({
+    connect: (options, callback) => {
+      const { servername: _, ...rest } = options
+      const target = servername === undefined ? { ...rest, host: rest.hostname } : { ...rest, servername }
+      connectWithin(connectTimeout, connect, target, callback)
+    },
+    ...(keepalive !== undefined && keptAlive(keepalive))
+  })
+}
+
+/** Undici's options for a pool of kept connections, which it knows no size of: what is beyond that is closed after its use. */
+function keptAlive({ size = 320, idle_timeout = 60, requests = 1000 }: KeepalivePool): Agent.Options {
+  return {
+    ...(idle_timeout > 0 && { keepAliveTimeout: idle_timeout * 1000, keepAliveMaxTimeout: idle_timeout * 1000 }),
+    // Undici counts those before the one that is the last (7.30).
+    maxRequestsPerClient: requests - 1,
+    factory: (origin, options) => new SizedPool(origin, options, idle_timeout === 0 || requests === 1 ? 0 : size)
+  }
+}
+
+class SizedPool extends Pool {
+  readonly #size: number
+
+  constructor(origin: string | URL, options: object, size: number) {
+    super(origin, options)
+    this.#size = size
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    const { connected, size } = this.stats
+    const isBeyond = Math.max(connected, size + 1) > this.#size
+    return super.dispatch(isBeyond ? { ...options, reset: true } : options, handler)
   }
 }

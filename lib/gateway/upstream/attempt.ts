@@ -1,7 +1,10 @@
 import { type Duplex, Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import type { UpstreamNode } from '../../config/validate.ts'
 import { FST_WASM_UPSTREAM_TIMEOUT } from '../../errors.ts'
+import type { Outcome } from './health-checks.ts'
 import type { BodyWatcher, OutgoingBody } from './outgoing-body.ts'
+import type { Upstream } from './upstream.ts'
 
 export interface UpstreamResponse {
   readonly statusCode: number
@@ -17,8 +20,17 @@ type Controller = Dispatcher.DispatchController
 /** As undici's own bodies. */
 const HIGH_WATER_MARK = 64 * 1024
 
+const CONNECT_TIMEOUTS: ReadonlySet<string | undefined> = new Set(['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
+
+/** Whether a failure towards a node is that time ran out. */
+export function isTimeout(error: Error & { code?: string }): boolean {
+  return error instanceof FST_WASM_UPSTREAM_TIMEOUT || CONNECT_TIMEOUTS.has(error.code)
+}
+
 /** One request to one node, as undici reports of it. */
 export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
+  readonly #upstream: Upstream
+  readonly #node: UpstreamNode
   readonly #timeout: number
   readonly #isStreamed: boolean
   readonly #callback: (error: Error | null, response?: UpstreamResponse) => void
@@ -31,14 +43,19 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
   #complete = false
 
   /**
+   * @param node was picked for it, and is released when it is over
    * @param timeout milliseconds between two reads
    * @param callback is called once, never before the request has been dispatched
    */
   constructor(
+    upstream: Upstream,
+    node: UpstreamNode,
     timeout: number,
     outgoing: OutgoingBody | undefined,
     callback: (error: Error | null, response?: UpstreamResponse) => void
   ) {
+    this.#upstream = upstream
+    this.#node = node
     this.#timeout = timeout
     this.#isStreamed = outgoing !== undefined
     this.#callback = callback
@@ -73,6 +90,7 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
       return
     }
     clearTimeout(this.#timer)
+    this.#report(statusCode)
     const body = new Readable({
       highWaterMark: HIGH_WATER_MARK,
       read: () => {
@@ -103,6 +121,8 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
 
   onResponseError(_controller: Controller | undefined, error: Error): void {
     this.#end()
+    if (isTimeout(this.#abortion ?? error)) this.#report('timeout')
+    else if (this.#abortion === undefined) this.#report('tcp failure')
     // Undici may report at once that it cannot send what it was given.
     if (this.#body === undefined) queueMicrotask(() => this.#callback(error))
     else this.#body.destroy(error)
@@ -111,6 +131,11 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
   #end(): void {
     this.#complete = true
     clearTimeout(this.#timer)
+    this.#upstream.release(this.#node)
+  }
+
+  #report(outcome: Outcome): void {
+    this.#upstream.report(this.#node, outcome)
   }
 
   #expect(otherwise: string): void {

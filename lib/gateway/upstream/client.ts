@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici'
 import type { UpstreamNode } from '../../config/validate.ts'
 import { FST_WASM_UPSTREAM_FAILED, FST_WASM_UPSTREAM_TIMEOUT, FST_WASM_UPSTREAM_UNAVAILABLE } from '../../errors.ts'
 import { type Agents, failedToConnect } from './agents.ts'
-import { Attempt, type UpstreamResponse } from './attempt.ts'
+import { Attempt, isTimeout, type UpstreamResponse } from './attempt.ts'
 import { OutgoingBody } from './outgoing-body.ts'
 import { sendWithTrailers } from './trailing-call.ts'
 import type { Timeouts, Upstream } from './upstream.ts'
@@ -16,6 +16,8 @@ export interface UpstreamRequest {
   readonly headers: readonly string[]
   /** The `host` of the client, for upstreams that it is passed to; may be empty */
   readonly host: string
+  /** What consistent hashing chooses a node by */
+  readonly hashKey?: string | undefined
   readonly body: Buffer | Readable | null
   readonly timeouts: Timeouts
   /** name, value, … behind the body, which then is no stream */
@@ -26,7 +28,6 @@ export interface UpstreamRequest {
 
 type Callback = (error: Error | null, response?: UpstreamResponse) => void
 
-const TIMEOUTS = new Set(['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
 /** The connection broke when the node may have begun to act on the request. */
 const BROKEN = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
@@ -47,6 +48,7 @@ export function send(agents: Agents, request: UpstreamRequest, callback: Callbac
   if (request.trailers.length > 0) return sendWithTrailers(request, callback)
   const { upstream, body, timeouts } = request
   const tried: UpstreamNode[] = []
+  const giveUpAt = performance.now() + upstream.retryTimeout
   const outgoing = body === null || Buffer.isBuffer(body) ? undefined : new OutgoingBody(body, timeouts.send)
   let aborted = false
   let current: Attempt | undefined
@@ -56,28 +58,28 @@ export function send(agents: Agents, request: UpstreamRequest, callback: Callbac
     current?.abort(new Error('the request was aborted'))
   }
 
-  function attempt(): void {
-    const node = upstream.pick(tried)
+  function attempt(failure?: Error): void {
+    const node = upstream.pick(tried, request.hashKey)
     if (node === undefined) {
       const reason = 'the upstream has no node with a weight above 0'
-      queueMicrotask(() => callback(new FST_WASM_UPSTREAM_UNAVAILABLE(reason)))
+      const error = failure === undefined ? new FST_WASM_UPSTREAM_UNAVAILABLE(reason) : asGatewayError(failure)
+      queueMicrotask(() => callback(error))
       return
     }
     tried.push(node)
     request.onNode?.(node)
-    current = new Attempt(timeouts.read, outgoing, (error, response) => {
+    current = new Attempt(upstream, node, timeouts.read, outgoing, (error, response) => {
       if (error === null) callback(null, response)
-      else if (mayRetry(error)) attempt()
+      else if (mayRetry(error)) attempt(error)
       else callback(asGatewayError(error))
     })
     const serverName = upstream.scheme === 'https' ? upstream.serverNameFor(node) : undefined
-    const agent = agents.get(timeouts.connect, upstream.verify, serverName)
-    agent.dispatch(optionsFor(request, node, outgoing), current)
+    agents.get(upstream, timeouts.connect, serverName).dispatch(optionsFor(request, node, outgoing), current)
   }
 
   function mayRetry(error: Error & { code?: string }): boolean {
     if (aborted || outgoing?.begun) return false
-    if (tried.length > upstream.retries || tried.length >= upstream.size) return false
+    if (tried.length > upstream.retries || performance.now() >= giveUpAt) return false
     return failedToConnect(error) || (BROKEN.has(error.code ?? '') && IDEMPOTENT.has(request.method))
   }
 }
@@ -107,6 +109,6 @@ function optionsFor(
 export function asGatewayError(error: Error & { code?: string }): Error & { statusCode?: number } {
   if (error instanceof FST_WASM_UPSTREAM_TIMEOUT) return error
   const reason = error.code ?? error.message
-  if (TIMEOUTS.has(error.code ?? '')) return new FST_WASM_UPSTREAM_TIMEOUT(reason, { cause: error })
+  if (isTimeout(error)) return new FST_WASM_UPSTREAM_TIMEOUT(reason, { cause: error })
   return new FST_WASM_UPSTREAM_FAILED(reason, { cause: error })
 }

@@ -22,6 +22,8 @@ export class GrpcExchange implements GrpcStream {
   readonly #warn: (reason: string) => void
   readonly #timer: ReturnType<typeof setTimeout> | undefined
   readonly #tried: UpstreamNode[] = []
+  /** The node that is at work, or is connected to. */
+  #node: UpstreamNode | undefined
   readonly #deframer: Deframer = new Deframer()
   /** What the filter sends while there is no connection. */
   #waiting: Buffer[] = []
@@ -80,29 +82,43 @@ export class GrpcExchange implements GrpcStream {
     this.#leave(constants.NGHTTP2_CANCEL)
   }
 
-  #connect(): void {
+  #connect(failure: string = 'the upstream has no node with a weight above 0'): void {
     const upstream = this.#upstream
     const node = upstream.pick(this.#tried)
     if (node === undefined) {
-      queueMicrotask(() => this.#fail(GrpcStatus.Unavailable, 'the upstream has no node with a weight above 0'))
+      queueMicrotask(() => this.#fail(GrpcStatus.Unavailable, failure))
       return
     }
+    this.#node = node
     this.#tried.push(node)
     const target = {
       scheme: upstream.scheme,
       host: node.host,
       port: node.port,
-      verify: upstream.verify,
+      tls: upstream.tls,
+      connectionKey: upstream.connectionKey,
       serverName: upstream.serverNameFor(node),
       connectTimeout: upstream.timeouts(undefined).connect
     }
     this.#connections.get(target, (error, connection) => {
       if (this.#over) return
-      const tried = this.#tried.length
-      if (connection !== undefined) this.#start(connection, node)
-      else if (tried <= upstream.retries && tried < upstream.size) this.#connect()
-      else this.#fail(GrpcStatus.Unavailable, error!.message)
+      if (connection !== undefined) {
+        this.#start(connection, node)
+        return
+      }
+      upstream.report(node, 'tcp failure')
+      if (this.#tried.length > upstream.retries) {
+        this.#fail(GrpcStatus.Unavailable, error!.message)
+        return
+      }
+      this.#release()
+      this.#connect(error!.message)
     })
+  }
+
+  #release(): void {
+    if (this.#node !== undefined) this.#upstream.release(this.#node)
+    this.#node = undefined
   }
 
   #start(connection: Http2Connection, node: UpstreamNode): void {
@@ -118,6 +134,7 @@ export class GrpcExchange implements GrpcStream {
     this.#connection = connection
     this.#stream = stream
     stream.on('response', (headers, flags, ...rest) => {
+      upstream.report(node, headers[':status']!)
       this.#httpStatus = headers[':status']!
       this.#response(metadataOf(rawOf(rest)), (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0)
     })
@@ -207,6 +224,7 @@ export class GrpcExchange implements GrpcStream {
     this.#over = true
     this.#waiting = []
     clearTimeout(this.#timer)
+    this.#release()
     const stream = this.#stream
     if (stream === undefined) return
     if (!stream.closed) stream.close(code)

@@ -1,6 +1,7 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2'
-import { connect as connectTcp, isIP } from 'node:net'
-import { type ConnectionOptions, checkServerIdentity, connect as connectTls } from 'node:tls'
+import { connect as connectTcp } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { type TlsSettings, tlsOptions } from './tls.ts'
 
 /** How long a connection without streams is kept. */
 const IDLE_MS = 30_000
@@ -9,8 +10,9 @@ export interface Http2Target {
   readonly scheme: 'http' | 'https'
   readonly host: string
   readonly port: number
-  /** Whether the certificate is verified. */
-  readonly verify: boolean
+  readonly tls: TlsSettings
+  /** Tells apart what is asked of TLS. */
+  readonly connectionKey: string
   /** Whom it must be for. */
   readonly serverName: string
   /** Milliseconds. */
@@ -25,8 +27,8 @@ export class Http2Connections {
 
   /** Calls back once, never before it has returned. */
   get(target: Http2Target, callback: Callback): void {
-    const { scheme, host, port, verify, serverName } = target
-    const key = `${scheme} ${host} ${port} ${verify} ${serverName}`
+    const { scheme, host, port, connectionKey, serverName } = target
+    const key = `${scheme} ${host} ${port} ${connectionKey} ${serverName}`
     let connection = this.#connections.get(key)
     if (connection === undefined || connection.ended) {
       const made = new Http2Connection(target)
@@ -56,7 +58,14 @@ export class Http2Connection {
   constructor(target: Http2Target) {
     const { scheme, connectTimeout } = target
     const socket =
-      scheme === 'https' ? connectTls(tlsOptions(target)) : connectTcp({ host: target.host, port: target.port })
+      scheme === 'https'
+        ? connectTls({
+            host: target.host,
+            port: target.port,
+            ALPNProtocols: ['h2'],
+            ...tlsOptions(target.tls, target.serverName)
+          })
+        : connectTcp({ host: target.host, port: target.port })
     // The socket is made here, so that nothing of the address is read as a URL.
     const session = connect(`${scheme}://node`, { settings: { enablePush: false }, createConnection: () => socket })
     const timer = setTimeout(() => {
@@ -119,17 +128,5 @@ export class Http2Connection {
 
   destroy(): void {
     this.#session.destroy()
-  }
-}
-
-function tlsOptions({ host, port, verify, serverName }: Http2Target): ConnectionOptions {
-  return {
-    host,
-    port,
-    ALPNProtocols: ['h2'],
-    rejectUnauthorized: verify,
-    // An address is no name that TLS could indicate, but one that the certificate must be for.
-    ...(isIP(serverName) === 0 && { servername: serverName }),
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(serverName, certificate)
   }
 }

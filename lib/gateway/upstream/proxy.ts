@@ -7,6 +7,7 @@ import { exchangeOf } from '../hooks.ts'
 import { withoutHopByHop } from '../hop-by-hop.ts'
 import { abortResponse, applyLocalResponse, errorResponse } from '../local-response.ts'
 import { discard } from '../response-body.ts'
+import { variableOf } from '../variables.ts'
 import type { Agents } from './agents.ts'
 import { asGatewayError, send, type UpstreamRequest } from './client.ts'
 import { passTrailers, sendHeadSoon } from './response-stream.ts'
@@ -98,6 +99,7 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
       path: originForm(headers.get(':path')!),
       headers: forwardedHeaders(exchange, body),
       host: headers.get(':authority')!,
+      hashKey: upstream.hashKey((name) => variableOf(request, name)),
       body,
       timeouts: upstream.timeouts(exchange.plan.timeout),
       // They are there when filters have had the body read.

@@ -1,10 +1,10 @@
 import { type ClientRequest, request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import { isIP } from 'node:net'
 import { FST_WASM_UPSTREAM_TIMEOUT, FST_WASM_UPSTREAM_UNAVAILABLE } from '../../errors.ts'
 import { withLowerCaseNames } from '../hop-by-hop.ts'
-import type { UpstreamResponse } from './attempt.ts'
+import { isTimeout, type UpstreamResponse } from './attempt.ts'
 import type { UpstreamRequest } from './client.ts'
+import { tlsOptions } from './tls.ts'
 
 /**
  * Sends a request that has trailers, to one node, over a connection of its own. Undici sends no trailers (version 7), so
@@ -18,7 +18,7 @@ export function sendWithTrailers(
   callback: (error: Error | null, response?: UpstreamResponse) => void
 ): () => void {
   const { upstream, trailers } = request
-  const node = upstream.pick([])
+  const node = upstream.pick([], request.hashKey)
   if (node === undefined) {
     queueMicrotask(() => callback(new FST_WASM_UPSTREAM_UNAVAILABLE('the upstream has no node with a weight above 0')))
     return () => {}
@@ -28,7 +28,6 @@ export function sendWithTrailers(
   const headers = [...request.headers, 'host', upstream.hostFor(node, request.host)]
   headers.push('transfer-encoding', 'chunked', 'trailer', [...new Set(pairs.map(([name]) => name))].join(', '))
   request.onNode?.(node)
-  const serverName = upstream.serverNameFor(node)
   const options = {
     host: node.host,
     port: node.port,
@@ -39,19 +38,19 @@ export function sendWithTrailers(
   }
   const outgoing: ClientRequest =
     upstream.scheme === 'https'
-      ? httpsRequest({
-          ...options,
-          rejectUnauthorized: upstream.verify,
-          ...(isIP(serverName) === 0 && { servername: serverName })
-        })
+      ? httpsRequest({ ...options, ...tlsOptions(upstream.tls, upstream.serverNameFor(node)) })
       : httpRequest(options)
   let answered = false
+  outgoing.on('close', () => upstream.release(node))
   outgoing.on('error', (error) => {
-    if (!answered) callback(error)
+    if (answered) return
     answered = true
+    upstream.report(node, isTimeout(error) ? 'timeout' : 'tcp failure')
+    callback(error)
   })
   outgoing.on('response', (incoming) => {
     answered = true
+    upstream.report(node, incoming.statusCode!)
     const received: string[] = []
     incoming.on('end', () => received.push(...withLowerCaseNames(incoming.rawTrailers)))
     callback(null, {

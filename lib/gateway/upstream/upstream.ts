@@ -1,6 +1,11 @@
+import { createHash } from 'node:crypto'
 import type { Timeout, Upstream as UpstreamConfig } from '../../config/schema.ts'
 import { nodesOf, type UpstreamNode } from '../../config/validate.ts'
-import { RoundRobin } from './balancer.ts'
+import type { Logger } from '../../host/index.ts'
+import { type Balancer, createBalancer } from './balancer.ts'
+import { hashKey } from './hash-key.ts'
+import { HealthChecks, type Outcome } from './health-checks.ts'
+import type { TlsSettings } from './tls.ts'
 
 /** APISIX's, in seconds. */
 const DEFAULT_TIMEOUT = 60
@@ -12,37 +17,112 @@ export interface Timeouts {
   readonly read: number
 }
 
+/** What `status()` tells of an upstream. */
+export interface UpstreamStatus {
+  /** Its id or, of one that is written where it is used, its name */
+  name: string | undefined
+  nodes: {
+    host: string
+    port: number
+    weight: number
+    priority: number
+    /** As far as health checks have found out; without any `true` */
+    healthy: boolean
+    /** Requests under way */
+    requests: number
+  }[]
+}
+
 /** Somewhere that requests are forwarded to: nodes and how to speak to them. */
 export class Upstream {
   readonly scheme: 'http' | 'https'
   /** Its id or, of one that is written where it is used, its name. */
   readonly name: string | undefined
-  /** Whether certificates are verified. */
-  readonly verify: boolean
+  readonly tls: TlsSettings
+  readonly keepalive: UpstreamConfig['keepalive_pool']
+  /** Tells apart whose connections may not be shared: by TLS settings and pool. */
+  readonly connectionKey: string
   /** On how many other nodes a request is tried. */
   readonly retries: number
+  /** Milliseconds in which another node may be tried. */
+  readonly retryTimeout: number
   readonly #config: UpstreamConfig
-  readonly #balancer: RoundRobin
+  readonly #nodes: readonly UpstreamNode[]
+  /** How many nodes can be picked at all. */
+  readonly #size: number
+  /** By priority, high to low. */
+  readonly #balancers: readonly Balancer[]
+  readonly #active: Map<UpstreamNode, number> = new Map()
+  readonly #checks: HealthChecks | undefined
 
   /** @param config already validated */
-  constructor(config: UpstreamConfig) {
+  constructor(config: UpstreamConfig, log: Logger) {
     this.#config = config
-    this.#balancer = new RoundRobin(nodesOf(config, 'upstream'))
+    this.#nodes = nodesOf(config, 'upstream')
+    const pickable = this.#nodes.filter(({ weight }) => weight > 0)
+    const active = (node: UpstreamNode) => this.#active.get(node) ?? 0
+    const priorities = [...new Set(pickable.map(({ priority }) => priority))].sort((a, b) => b - a)
+    this.#balancers = priorities.map((wanted) =>
+      createBalancer(
+        config.type,
+        pickable.filter(({ priority }) => priority === wanted),
+        active
+      )
+    )
+    this.#size = pickable.length
     this.scheme = config.scheme ?? 'http'
     this.name = config.id === undefined ? config.name : String(config.id)
-    this.verify = config.tls?.verify ?? true
-    this.retries = config.retries ?? Math.max(0, this.#balancer.size - 1)
+    const { verify = true, client_cert: cert, client_key: key } = config.tls ?? {}
+    this.tls = cert === undefined || key === undefined ? { verify } : { verify, cert, key }
+    this.keepalive = config.keepalive_pool
+    this.connectionKey = createHash('sha256')
+      .update(JSON.stringify([this.tls, this.keepalive]))
+      .digest('hex')
+    this.retries = config.retries ?? Math.max(0, this.#size - 1)
+    this.retryTimeout = config.retry_timeout ? config.retry_timeout * 1000 : Number.POSITIVE_INFINITY
+    this.#checks = config.checks && new HealthChecks(this, pickable, config.checks, log)
   }
 
-  /** How many nodes can be picked at all. */
-  get size(): number {
-    return this.#balancer.size
+  /** Health checks begin, unless they have. */
+  start(): void {
+    this.#checks?.start()
   }
 
-  close(): void {}
+  /** No route leads here any more; requests under way go on. */
+  close(): void {
+    this.#checks?.close()
+  }
 
-  pick(tried: readonly UpstreamNode[]): UpstreamNode | undefined {
-    return this.#balancer.pick(tried)
+  /**
+   * Chooses a node, of the highest priority that has one left: among those that are well, as long as one is. It counts as
+   * at work until it is released.
+   *
+   * @param tried the nodes that have failed for this request already
+   * @param key of the request, by `hash_on`
+   */
+  pick(tried: readonly UpstreamNode[], key?: string): UpstreamNode | undefined {
+    for (const balancer of this.#balancers) {
+      const node = balancer.pick(tried, this.#checks?.usable, key)
+      if (node === undefined) continue
+      this.#active.set(node, (this.#active.get(node) ?? 0) + 1)
+      return node
+    }
+    return undefined
+  }
+
+  /** The request that a node was picked for is over. */
+  release(node: UpstreamNode): void {
+    this.#active.set(node, this.#active.get(node)! - 1)
+  }
+
+  /** Takes note of how a request to a node ended, for the health checks. */
+  report(node: UpstreamNode, outcome: Outcome): void {
+    this.#checks?.report(node, outcome)
+  }
+
+  /** What `chash` chooses by; `undefined` for other types. */
+  hashKey(variable: (name: string) => string | undefined): string | undefined {
+    return this.#config.type === 'chash' ? hashKey(this.#config, variable) : undefined
   }
 
   /**
@@ -72,7 +152,7 @@ export class Upstream {
   }
 
   /** `host:port`, without the port that the scheme implies. */
-  authority({ host, port }: UpstreamNode): string {
+  authority({ host, port }: Pick<UpstreamNode, 'host' | 'port'>): string {
     const name = host.includes(':') ? `[${host}]` : host
     return port === (this.scheme === 'https' ? 443 : 80) ? name : `${name}:${port}`
   }
@@ -82,5 +162,16 @@ export class Upstream {
     const own = this.#config.timeout
     const of = (name: keyof Timeout) => (route?.[name] ?? own?.[name] ?? DEFAULT_TIMEOUT) * 1000
     return { connect: of('connect'), send: of('send'), read: of('read') }
+  }
+
+  status(): UpstreamStatus {
+    return {
+      name: this.name,
+      nodes: this.#nodes.map((node) => ({
+        ...node,
+        healthy: this.#checks === undefined || node.weight === 0 || this.#checks.isHealthy(node),
+        requests: this.#active.get(node) ?? 0
+      }))
+    }
   }
 }

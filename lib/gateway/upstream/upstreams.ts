@@ -1,4 +1,5 @@
 import { parseAddress } from '../../config/validate.ts'
+import type { Logger } from '../../host/index.ts'
 import { Upstream } from './upstream.ts'
 
 /** A filter may call addresses without end, made from what clients send. */
@@ -10,9 +11,12 @@ export class Upstreams {
   /** Upstreams of one node, for the addresses that filters have called. */
   readonly #addresses: Map<string, Upstream> = new Map()
 
+  readonly #log: Logger
+
   /** @param configured finds a configured upstream */
-  constructor(configured: (id: string) => Upstream | undefined) {
+  constructor(configured: (id: string) => Upstream | undefined, log: Logger) {
     this.#configured = configured
+    this.#log = log
   }
 
   /** @param scheme of an address; a configured upstream has its own */
@@ -25,7 +29,7 @@ export class Upstreams {
     let upstream = this.#addresses.get(key)
     if (upstream === undefined) {
       if (parseAddress(address) === undefined) return undefined
-      upstream = new Upstream({ nodes: { [address]: 1 }, scheme })
+      upstream = new Upstream({ nodes: { [address]: 1 }, scheme }, this.#log)
       if (this.#addresses.size >= MAX_ADDRESSES) this.#addresses.clear()
       this.#addresses.set(key, upstream)
     }

@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { UpstreamNode } from '../../../lib/config/validate.ts'
-import { RoundRobin } from '../../../lib/gateway/upstream/balancer.ts'
+import { RoundRobin } from '../../../lib/gateway/upstream/round-robin.ts'
 import { Upstream } from '../../../lib/gateway/upstream/upstream.ts'
 import { startApp } from '../../app.ts'
+import { RecordingLogger } from '../../host/recording-logger.ts'
 import { request } from '../../http.ts'
 import { startProxy, startRecorder } from './nodes.ts'
 
 function sequence(weights: Record<string, number>, length: number): string {
-  const nodes = Object.entries(weights).map(([host, weight]) => ({ host, port: 80, weight }))
-  const balancer = new RoundRobin(nodes)
-  return Array.from({ length }, () => balancer.pick([])?.host ?? '-').join('')
+  const nodes = Object.fromEntries(Object.entries(weights).map(([host, weight]) => [`${host}:80`, weight]))
+  const upstream = new Upstream({ nodes }, new RecordingLogger())
+  return Array.from({ length }, () => upstream.pick([])?.host ?? '-').join('')
 }
 
 test('weights of 5, 1 and 1 are picked smoothly, in the order that nginx has', () => {
@@ -28,25 +29,31 @@ test('a node of weight 0 is never picked, and none is when all weights are 0', (
 })
 
 test('a node that has been tried is not picked again for the same request', () => {
-  const nodes = ['a', 'b'].map((host) => ({ host, port: 80, weight: 1 }))
+  const nodes = ['a', 'b'].map((host) => ({ host, port: 80, weight: 1, priority: 0 }))
   const balancer = new RoundRobin(nodes)
-  assert.equal(balancer.pick([nodes[0]!])?.host, 'b')
-  assert.equal(balancer.pick(nodes), undefined)
+  assert.equal(balancer.pick([nodes[0]!], undefined)?.host, 'b')
+  assert.equal(balancer.pick(nodes, undefined), undefined)
 })
 
 test('nodes are given as a map or as a list, with the port of the scheme when they name none', () => {
   const nodesOf = (config: object): UpstreamNode[] => {
-    const upstream = new Upstream(config as ConstructorParameters<typeof Upstream>[0])
+    const upstream = new Upstream(config as ConstructorParameters<typeof Upstream>[0], new RecordingLogger())
     const picked: UpstreamNode[] = []
     for (let node = upstream.pick(picked); node !== undefined; node = upstream.pick(picked)) picked.push(node)
     return picked
   }
-  assert.deepEqual(nodesOf({ nodes: { 'a.test': 1 } }), [{ host: 'a.test', port: 80, weight: 1 }])
-  assert.deepEqual(nodesOf({ nodes: { 'a.test': 1 }, scheme: 'https' }), [{ host: 'a.test', port: 443, weight: 1 }])
-  assert.deepEqual(nodesOf({ nodes: [{ host: 'a.test', weight: 1 }] }), [{ host: 'a.test', port: 80, weight: 1 }])
-  assert.deepEqual(nodesOf({ nodes: [{ host: '::1', port: 81, weight: 2 }] }), [{ host: '::1', port: 81, weight: 2 }])
-  assert.deepEqual(nodesOf({ nodes: { '[::1]:82': 2 } }), [{ host: '::1', port: 82, weight: 2 }])
-  assert.deepEqual(nodesOf({ nodes: { '[::1]': 2 } }), [{ host: '::1', port: 80, weight: 2 }])
+  assert.deepEqual(nodesOf({ nodes: { 'a.test': 1 } }), [{ host: 'a.test', port: 80, weight: 1, priority: 0 }])
+  assert.deepEqual(nodesOf({ nodes: { 'a.test': 1 }, scheme: 'https' }), [
+    { host: 'a.test', port: 443, weight: 1, priority: 0 }
+  ])
+  assert.deepEqual(nodesOf({ nodes: [{ host: 'a.test', weight: 1 }] }), [
+    { host: 'a.test', port: 80, weight: 1, priority: 0 }
+  ])
+  assert.deepEqual(nodesOf({ nodes: [{ host: '::1', port: 81, weight: 2 }] }), [
+    { host: '::1', port: 81, weight: 2, priority: 0 }
+  ])
+  assert.deepEqual(nodesOf({ nodes: { '[::1]:82': 2 } }), [{ host: '::1', port: 82, weight: 2, priority: 0 }])
+  assert.deepEqual(nodesOf({ nodes: { '[::1]': 2 } }), [{ host: '::1', port: 80, weight: 2, priority: 0 }])
 })
 
 test('requests reach the nodes by their weights, and a weight of 0 takes a node out', async (t) => {

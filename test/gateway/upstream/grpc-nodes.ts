@@ -108,8 +108,8 @@ export class GrpcTester {
   readonly calls: GrpcCalls
 
   constructor(t: TestContext, upstream?: UpstreamConfig) {
-    const configured = upstream && new Upstream(upstream)
-    const upstreams = new Upstreams((id) => (id === 'configured' ? configured : undefined))
+    const configured = upstream && new Upstream(upstream, this.log)
+    const upstreams = new Upstreams((id) => (id === 'configured' ? configured : undefined), this.log)
     this.calls = new GrpcCalls(upstreams, this.log)
     t.after(() => this.calls.close())
   }

@@ -8,8 +8,9 @@ import { RecordingLogger } from '../../host/recording-logger.ts'
 
 const results: string[] = []
 for (const config of JSON.parse(process.argv[2]!)) {
-  const upstream = new Upstream(config)
-  const calls = new GrpcCalls(new Upstreams(() => upstream), new RecordingLogger())
+  const log = new RecordingLogger()
+  const upstream = new Upstream(config, log)
+  const calls = new GrpcCalls(new Upstreams(() => upstream, log), log)
   const closed = await new Promise<string>((resolve) => {
     const call = { upstream: 'a', service: 'acme.Greeter', method: 'Greet', metadata: [], timeout: 5000 }
     const stream = calls.open(call, {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -8,16 +7,14 @@ import type { TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
 import type { Upstream } from '../../../lib/index.ts'
 import { request } from '../../http.ts'
+import { certificate } from './certificate.ts'
 import { type Node, REFUSED, startNode, startProxy } from './nodes.ts'
 
-// Signed by itself, for localhost and 127.0.0.1.
 const CERTIFICATE = join(import.meta.dirname, 'certificate', 'cert.pem')
-const cert = readFileSync(CERTIFICATE)
-const key = readFileSync(join(import.meta.dirname, 'certificate', 'key.pem'))
 
 /** Answers the name that the client indicated in TLS, and the host that it sent. */
 function startTlsNode(t: TestContext, host?: string): Promise<Node> {
-  const server = createServer({ key, cert, keepAliveTimeout: 30_000 })
+  const server = createServer({ ...certificate, keepAliveTimeout: 30_000 })
   return startNode(
     t,
     (incoming, response) => {
@@ -121,4 +118,19 @@ test('whom a certificate must be for is said by the node, or by upstream_host, a
     [refused, refused, refused],
     Array(3).fill(`200 localhost localhost:${node.port}`)
   ])
+})
+
+test('a node is shown the client certificate of its upstream, and of no other', async (t) => {
+  const server = createServer({ ...certificate, requestCert: true, ca: certificate.cert })
+  const node = await startNode(
+    t,
+    (incoming, response) => response.end(String((incoming.socket as TLSSocket).authorized)),
+    server as never
+  )
+  const tls = { verify: false, client_cert: certificate.cert, client_key: certificate.key }
+  const nodes = { [node.address]: 1 }
+  const shown = await startProxy(t, { nodes, scheme: 'https', tls })
+  const other = await startProxy(t, { nodes, scheme: 'https', tls: { verify: false } })
+  assert.equal((await request(shown.url)).text, 'true')
+  assert.equal((await request(other.url)).status, 502)
 })

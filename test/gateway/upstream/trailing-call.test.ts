@@ -9,7 +9,8 @@ import type { HttpCallResponse } from '../../../lib/host/index.ts'
 import { RecordingLogger } from '../../host/recording-logger.ts'
 
 function dispatch(upstream: string, body: string, timeout: number = 2000): Promise<HttpCallResponse | undefined> {
-  const calls = new HttpCalls(new Agents(), new RecordingLogger(), new Upstreams(() => undefined))
+  const log = new RecordingLogger()
+  const calls = new HttpCalls(new Agents(), log, new Upstreams(() => undefined, log))
   const headers = [':method', 'POST', ':path', '/x?y', ':authority', 'a.test', 'x-a', '1', 'x-a', '2']
   return new Promise((resolve) => {
     const trailers = ['x-sum', 'abc', 'x-sum', 'def']
