@@ -5,7 +5,12 @@ let loaded: ReturnType<typeof wabt> | undefined
 /** Compiles a module from its text form. */
 export async function wat(text: string): Promise<Uint8Array> {
   loaded ??= wabt()
-  const module = (await loaded).parseWat('test.wat', text, { tail_call: true, exceptions: true })
+  const module = (await loaded).parseWat('test.wat', text, {
+    tail_call: true,
+    exceptions: true,
+    threads: true,
+    memory64: true
+  })
   try {
     return module.toBinary({}).buffer
   } finally {

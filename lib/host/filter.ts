@@ -3,7 +3,7 @@ import type { Plugin } from './plugin.ts'
 import type { PluginContext } from './plugin-context.ts'
 import type { Stream } from './stream.ts'
 
-/** A start that failed is tried again when a request needs it, at most once in this time. */
+/** A configuration that was refused is tried again when a request needs it, at most once in this time. */
 const RETRY_MS = 1000
 
 /**
@@ -47,7 +47,8 @@ export class Filter {
     this.#context = undefined
     if (performance.now() - this.#refusedAt < RETRY_MS) return undefined
     this.#context = this.plugin.startContext(this.configuration)
-    if (this.#context === undefined) this.#refusedAt = performance.now()
+    // An instance that is gone is the plugin's own to start again.
+    if (this.#context === undefined && this.plugin.isRunning) this.#refusedAt = performance.now()
     return this.#context
   }
 }

@@ -141,6 +141,16 @@ export class HeaderList implements HeaderMap {
     return true
   }
 
+  /** Puts back what `entries` has answered before: a copy of that. */
+  restore(saved: readonly string[]): void {
+    const names = new Set<string>()
+    for (let i = 0; i < saved.length; i += 2) names.add(saved[i]!)
+    for (let i = 0; i < this.list.length; i += 2) names.add(this.list[i]!)
+    const before = new Map([...names].map((name) => [name, this.getAll(name).join('\0')]))
+    this.list = [...saved]
+    for (const [name, values] of before) if (this.getAll(name).join('\0') !== values) this.changed(name)
+  }
+
   /** Called after the values of a header have changed. */
   protected changed(_name: string): void {}
 

@@ -101,15 +101,19 @@ export class HttpContext extends Context {
   }
 
   /**
-   * @param body the whole body, which the filter may change
+   * @param body the whole body, which the filter may change; when it fails, what it was
    * @param endOfStream whether no trailers follow
    */
   requestBodyPhase(body: Body, endOfStream: boolean = true): Pending<Outcome> {
     this.requestBody = body
     this.#inHeaders = false
     const callback = this.instance.callbacks.proxy_on_request_body
-    const outcome = this.#run('proxy_on_request_body', callback, StreamType.HttpRequest, body.bytes.length, endOfStream)
-    return this.#after(outcome, clearRequestBody)
+    const { bytes, changed } = body
+    const outcome = this.#run('proxy_on_request_body', callback, StreamType.HttpRequest, bytes.length, endOfStream)
+    return this.#after(outcome, (failed) => {
+      this.requestBody = undefined
+      if (failed) Object.assign(body, { bytes, changed })
+    })
   }
 
   get takesRequestTrailers(): boolean {
@@ -132,7 +136,8 @@ export class HttpContext extends Context {
   }
 
   /**
-   * @param chunk what has come of the body since the last call, which the filter may change
+   * @param chunk what has come of the body since the last call, which the filter may change; when it fails, what it was,
+   *   with what it has held
    * @param endOfStream whether it is the last
    */
   responseBodyPhase(chunk: Body, endOfStream: boolean): Pending<Outcome> {
@@ -142,14 +147,17 @@ export class HttpContext extends Context {
     this.#inHeaders = false
     this.#mayHold = this.isEnvoy && !endOfStream
     const callback = this.instance.callbacks.proxy_on_response_body
-    const { length } = chunk.bytes
-    const outcome = this.#run('proxy_on_response_body', callback, StreamType.HttpResponse, length, endOfStream)
+    const { bytes, changed } = chunk
+    const outcome = this.#run('proxy_on_response_body', callback, StreamType.HttpResponse, bytes.length, endOfStream)
     this.#mayHold = false
     if (outcome === Outcome.Hold) {
       this.#held = chunk
       return outcome
     }
-    return this.#after(outcome, clearResponseBody)
+    return this.#after(outcome, (failed) => {
+      this.responseBody = undefined
+      if (failed) Object.assign(chunk, { bytes, changed })
+    })
   }
 
   /** The trailers are on their way: a pause cannot hold them, and a response cannot be put in their place. */
@@ -257,13 +265,13 @@ export class HttpContext extends Context {
     return this.stream.interrupted || this.ended ? Outcome.Stop : Outcome.Continue
   }
 
-  #after(outcome: Pending<Outcome>, clear: (context: HttpContext) => void): Pending<Outcome> {
+  #after(outcome: Pending<Outcome>, clear: (failed: boolean) => void): Pending<Outcome> {
     if (typeof outcome === 'number') {
-      clear(this)
+      clear(outcome === Outcome.Failed)
       return outcome
     }
     return outcome.then((settled) => {
-      clear(this)
+      clear(settled === Outcome.Failed)
       return settled
     })
   }
@@ -282,12 +290,4 @@ export class HttpContext extends Context {
     else this.#deletedWithCalls = true
     this.root.httpContextEnded(this)
   }
-}
-
-function clearRequestBody(context: HttpContext): void {
-  context.requestBody = undefined
-}
-
-function clearResponseBody(context: HttpContext): void {
-  context.responseBody = undefined
 }

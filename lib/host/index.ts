@@ -6,10 +6,19 @@ export { Filter } from './filter.ts'
 export { type ForeignFunction, foreignFunctionsWith } from './foreign-functions.ts'
 export { HeaderList, type HeaderMap, isHeader } from './header-map.ts'
 export { type HttpContext, Outcome, type Pending } from './http-context.ts'
-export type { PluginSettings } from './instance.ts'
+export { type Inspection, inspectModule } from './inspection.ts'
+export { DEFAULT_LIMITS, type InstanceLimits, type PluginSettings } from './instance.ts'
 export { type Metric, Metrics, MetricType } from './metrics.ts'
-export { type AbiVersion, digestOf, loadModule, type Module } from './module.ts'
+export {
+  type AbiVersion,
+  DEFAULT_MODULE_LIMITS,
+  digestOf,
+  loadModule,
+  type Module,
+  type ModuleLimits
+} from './module.ts'
 export { Plugin, type PluginStatus } from './plugin.ts'
+export type { SdkGuess } from './sdk.ts'
 export { StandingContext } from './standing-context.ts'
 export type {
   Body,

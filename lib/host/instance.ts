@@ -6,6 +6,7 @@ import type { Context } from './context.ts'
 import type { ForeignFunction } from './foreign-functions.ts'
 import { HttpContext } from './http-context.ts'
 import { Memory } from './memory.ts'
+import { arm, enterModule, leaveModule, wasStopped } from './metering/clock.ts'
 import type { Metrics } from './metrics.ts'
 import type { Module } from './module.ts'
 import { OutstandingCalls } from './outstanding-calls.ts'
@@ -17,7 +18,7 @@ import { StandardStreams } from './wasi/standard-streams.ts'
 export type Callback = (a?: number, b?: number, c?: number, d?: number, e?: number) => number
 
 /** The exports of a module that the host calls; those that it lacks are skipped. */
-const CALLBACKS = [
+export const CALLBACKS = [
   'proxy_on_context_create',
   'proxy_on_vm_start',
   'proxy_on_configure',
@@ -62,7 +63,19 @@ export interface PluginSettings {
   readonly metrics: Metrics
   /** What `proxy_call_foreign_function` finds. */
   readonly foreignFunctions: ReadonlyMap<string, ForeignFunction>
+  /** By default `DEFAULT_LIMITS` */
+  readonly limits?: InstanceLimits
 }
+
+/** What an instance may take. */
+export interface InstanceLimits {
+  /** Milliseconds that one call into it may take, 0: as many as it likes */
+  readonly callMs: number
+  /** The same of its start, and of that of a plugin context with its configuration */
+  readonly startMs: number
+}
+
+export const DEFAULT_LIMITS: InstanceLimits = { callMs: 1000, startMs: 10_000 }
 
 /**
  * One instance of a module, with a linear memory of its own: the "VM" of the specification. It is entered through `call`
@@ -84,11 +97,16 @@ export class Instance {
   current: Context | undefined
   /** Whether `proxy_on_vm_start` is running: what modules of ABI 0.1.0 then read is the VM's configuration. */
   startingVm = false
+  /** Where it failed: the export, or what of the host. */
+  failedIn: string | undefined
   /** The export that the module was entered by last. */
   entry = 'its start'
   /** What `proxy_set_effective_context` chose, until the callback returns. */
   effective: Context | undefined
   readonly standardStreams: StandardStreams
+  readonly #limits: InstanceLimits
+  /** Whether it starts, or a plugin context does: its calls may then take longer. */
+  #starting = true
   readonly #onFailure: (instance: Instance) => void
   readonly #freeIds: number[] = []
   #nextId = 1
@@ -104,19 +122,26 @@ export class Instance {
     this.module = module
     this.settings = settings
     this.#onFailure = onFailure
+    this.#limits = settings.limits ?? DEFAULT_LIMITS
     this.calls = new OutstandingCalls(this)
     this.standardStreams = new StandardStreams(this)
     let exports: Record<string, unknown>
+    enterModule(this.#time)
     try {
       const imports = createImports(this)
       exports = new WebAssembly.Instance(module.compiled as WebAssembly.Module, imports).exports
+      if (module.hookTable !== undefined) arm(exports[module.hookTable])
       const allocate = (exports.proxy_on_memory_allocate ?? exports.malloc) as (size: number) => number
-      this.memory.attach(exports.memory as { readonly buffer: ArrayBuffer }, (size) => this.#allocate(allocate, size))
+      this.memory.attach(memoryOf(module, exports, imports), (size) => this.#allocate(allocate, size))
+      if (module.start !== undefined) (exports[module.start] as Callback)()
       initialize(exports)
     } catch (error) {
       this.failure = error as Error
       this.standardStreams.flush()
-      throw new FST_WASM_START_FAILED(settings.name, (error as Error).message, { cause: error as Error })
+      throw new FST_WASM_START_FAILED(settings.name, this.#reasonOf(error).message, { cause: error as Error })
+    } finally {
+      leaveModule()
+      this.#starting = false
     }
     this.standardStreams.flush()
     const callbacks: Record<string, unknown> = {}
@@ -155,15 +180,28 @@ export class Instance {
     this.effective = undefined
     this.entry = name
     let result = 0
+    enterModule(this.#time)
     try {
       result = callback(a, b, c, d, e)
     } catch (error) {
       this.fail(name, error)
     }
+    leaveModule()
     if (this.standardStreams.partial) this.standardStreams.flush()
     this.current = current
     this.effective = effective
     return result
+  }
+
+  /** Runs what starts a plugin context: its calls may take longer than others. */
+  starting<Result>(action: () => Result): Result {
+    const before = this.#starting
+    this.#starting = true
+    try {
+      return action()
+    } finally {
+      this.#starting = before
+    }
   }
 
   /** `proxy_on_vm_start`, before the first configuration of the instance. */
@@ -183,9 +221,10 @@ export class Instance {
   /** Marks the instance as failed: its contexts are woken, its calls cancelled, and nothing enters it again. */
   fail(where: string, error: unknown): void {
     if (this.failure !== undefined) return
-    const cause = error as Error
+    const cause = this.#reasonOf(error)
     const failure = new FST_WASM_TRAP(this.settings.name, where, cause?.message ?? String(error), { cause })
     this.failure = failure
+    this.failedIn = where
     this.standardStreams.flush()
     const fields = { plugin: this.settings.name, context: this.current?.id, err: failure }
     this.log.error(fields, `${this.settings.name}: failed to run wasm plugin: failed to run ${where}`)
@@ -206,6 +245,19 @@ export class Instance {
     this.#freeIds.push(id)
   }
 
+  /** Milliseconds that a call may take now. */
+  get #time(): number {
+    const { callMs, startMs } = this.#limits
+    return (this.#starting ? startMs : callMs) || Number.POSITIVE_INFINITY
+  }
+
+  /** Why the module trapped: what it says of itself is `unreachable` when it was stopped. */
+  #reasonOf(error: unknown): Error {
+    if (!wasStopped()) return error as Error
+    const limit = this.#starting ? 'start_ms' : 'call_ms'
+    return new Error(`it ran for more than ${this.#time} ms, and was stopped (limits.${limit})`, { cause: error })
+  }
+
   #allocate(allocate: (size: number) => number, size: number): number {
     try {
       return allocate(size)
@@ -215,6 +267,15 @@ export class Instance {
       throw error
     }
   }
+}
+
+/** The one that the module exports, or else the first one that it imports. */
+function memoryOf(
+  { importedMemories: [first] }: Module,
+  exports: Record<string, unknown>,
+  imports: Record<string, Record<string, unknown>>
+): { readonly buffer: ArrayBuffer } {
+  return (exports.memory ?? imports[first!.module]![first!.name]) as { readonly buffer: ArrayBuffer }
 }
 
 /**

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 import { FST_WASM_ABI_UNKNOWN, FST_WASM_MODULE_INVALID } from '../errors.ts'
+import { type Instrumented, instrument } from './metering/instrument.ts'
+import { Unsupported } from './metering/unsupported.ts'
 
 /** The ABI versions that this host speaks, newest first. */
 export type AbiVersion = '0.2.1' | '0.2.0' | '0.1.0'
@@ -26,23 +28,60 @@ export interface Module {
   readonly readsRequestBody: boolean
   /** Whether it has a callback for response trailers */
   readonly seesResponseTrailers: boolean
-  /** What the module imports, without what is no function */
-  readonly imports: readonly { readonly module: string; readonly name: string }[]
+  /** The functions that the module imports */
+  readonly imports: readonly Import[]
+  /** The memories that it imports, in pages */
+  readonly importedMemories: readonly (Import & { readonly initial: number; readonly maximum: number })[]
+  readonly limits: ModuleLimits
+  /** The export that wants the hook that stops it (`metering/clock.ts`); `undefined`: it cannot be stopped */
+  readonly hookTable: string | undefined
+  /** The export that stands in place of its start section */
+  readonly start: string | undefined
 }
+
+export interface Import {
+  readonly module: string
+  readonly name: string
+}
+
+/** What a module is compiled for. */
+export interface ModuleLimits {
+  /** Whether calls into it can be stopped */
+  readonly stoppable: boolean
+  /** MiB of its linear memory, 0: no limit but WebAssembly's own, of 4 GiB */
+  readonly memoryMib: number
+}
+
+const PAGES_PER_MIB = 16
+const MAX_PAGES = 65_536
+export const DEFAULT_MODULE_LIMITS: ModuleLimits = { stoppable: true, memoryMib: 1024 }
 
 /**
  * Compiles a module, off the event loop, and finds out which ABI it speaks. The marker is an exported function; it is
  * never called (specification, "Functions implemented in the module").
  *
  * @param name the plugin, for the error
+ * @param limits what is compiled into it; by default it can be stopped, and have 1024 MiB
  * @throws FST_WASM_MODULE_INVALID, FST_WASM_ABI_UNKNOWN
  */
-export async function loadModule(name: string, bytes: Uint8Array): Promise<Module> {
+export async function loadModule(
+  name: string,
+  bytes: Uint8Array,
+  limits: ModuleLimits = DEFAULT_MODULE_LIMITS
+): Promise<Module> {
   let compiled: WebAssembly.Module
+  let instrumented: Instrumented
   try {
-    compiled = await WebAssembly.compile(bytes)
+    // Says what is wrong with one that is not valid.
+    if (!WebAssembly.validate(bytes)) await WebAssembly.compile(bytes)
+    const { stoppable, memoryMib } = limits
+    const maxPages = memoryMib === 0 ? MAX_PAGES : Math.min(MAX_PAGES, Math.floor(memoryMib * PAGES_PER_MIB))
+    instrumented = instrument(bytes, { stoppable, maxPages })
+    compiled = await WebAssembly.compile(instrumented.bytes)
   } catch (error) {
-    throw new FST_WASM_MODULE_INVALID(name, (error as Error).message, { cause: error as Error })
+    const { message } = error as Error
+    const reason = error instanceof Unsupported ? `it has what this host does not run: ${message}` : message
+    throw new FST_WASM_MODULE_INVALID(name, reason, { cause: error as Error })
   }
 
   const functions = new Set<string>()
@@ -62,15 +101,19 @@ export async function loadModule(name: string, bytes: Uint8Array): Promise<Modul
       'it exports neither proxy_on_memory_allocate nor malloc, so no data could be handed to it'
     )
   }
-  if (!hasMemory) throw new FST_WASM_MODULE_INVALID(name, 'it exports no memory')
-
   const imports = WebAssembly.Module.imports(compiled)
-  const other = imports.find(({ kind }) => kind !== 'function')
+  const other = imports.find(({ kind }) => kind !== 'function' && kind !== 'memory')
   if (other !== undefined) {
     throw new FST_WASM_MODULE_INVALID(
       name,
-      `it imports the ${other.kind} ${other.module}.${other.name}; a host gives functions only`
+      `it imports the ${other.kind} ${other.module}.${other.name}; a host gives functions and memory only`
     )
+  }
+  const importedMemories = imports
+    .filter(({ kind }) => kind === 'memory')
+    .map((memory, i) => ({ ...memory, ...instrumented.importedMemories[i]! }))
+  if (!hasMemory && importedMemories.length === 0) {
+    throw new FST_WASM_MODULE_INVALID(name, 'it neither exports nor imports a memory')
   }
   return {
     compiled,
@@ -79,7 +122,11 @@ export async function loadModule(name: string, bytes: Uint8Array): Promise<Modul
     pausesBeforeBody: marker[0] === HIGRESS_MARKER,
     readsRequestBody: functions.has('proxy_on_request_body'),
     seesResponseTrailers: functions.has('proxy_on_response_trailers'),
-    imports
+    imports: imports.filter(({ kind }) => kind === 'function'),
+    importedMemories,
+    limits,
+    hookTable: instrumented.hookTable,
+    start: instrumented.start
   }
 }
 

@@ -77,6 +77,10 @@ export class PluginContext extends Context {
    *   not start, or the module trapped)
    */
   start(): boolean {
+    return this.instance.starting(() => this.#start())
+  }
+
+  #start(): boolean {
     const { instance } = this
     const { proxy_on_context_create, proxy_on_configure } = instance.callbacks
     if (proxy_on_context_create !== undefined) {

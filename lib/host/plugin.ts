@@ -1,4 +1,5 @@
 import { FST_WASM_CONFIGURE_FAILED } from '../errors.ts'
+import { BackOff, HEALTHY_MS, RESTART_DELAYS } from './back-off.ts'
 import { Instance, type PluginSettings } from './instance.ts'
 import type { Module } from './module.ts'
 import { PluginContext } from './plugin-context.ts'
@@ -25,6 +26,16 @@ export interface PluginStatus {
   failures: number
 }
 
+/** What no exchange waits for: a filter that fails there alone is there again for the next exchange. */
+const BESIDE_EXCHANGES: ReadonlySet<string | undefined> = new Set([
+  'proxy_on_tick',
+  'proxy_on_queue_ready',
+  'proxy_on_foreign_function',
+  'proxy_on_log',
+  'proxy_on_done',
+  'proxy_on_delete'
+])
+
 /** A declared plugin: a module under a name, with at most one instance at a time. */
 export class Plugin {
   readonly module: Module
@@ -32,6 +43,7 @@ export class Plugin {
   #instance: Instance | undefined
   #instances = 0
   #failures = 0
+  readonly #backOff: BackOff = new BackOff(RESTART_DELAYS, HEALTHY_MS)
 
   constructor(module: Module, settings: PluginSettings) {
     this.module = module
@@ -42,6 +54,11 @@ export class Plugin {
     return this.settings.name
   }
 
+  /** Whether there is an instance. */
+  get isRunning(): boolean {
+    return this.#instance !== undefined
+  }
+
   /**
    * The instance, a fresh one when there is none or the last one has failed.
    *
@@ -50,19 +67,24 @@ export class Plugin {
   instance(): Instance {
     if (this.#instance === undefined) {
       this.#instances++
+      const since = performance.now()
       try {
-        this.#instance = new Instance(this.module, this.settings, (failed) => this.#discard(failed))
+        this.#instance = new Instance(this.module, this.settings, (failed) => this.#discard(failed, since))
       } catch (error) {
-        this.#failures++
+        this.#fail(since)
         throw error
       }
     }
     return this.#instance
   }
 
-  /** Makes a plugin context; `undefined` when that failed, which is logged. */
+  /**
+   * Makes a plugin context; `undefined` when that failed, which is logged, and when no instance is made yet since the last
+   * ones have failed.
+   */
   startContext(configuration: Buffer): PluginContext | undefined {
     const { log, name } = this.settings
+    if (this.#instance === undefined && this.#backOff.remaining > 0) return undefined
     try {
       const context = new PluginContext(this.instance(), configuration)
       if (context.start()) return context
@@ -117,10 +139,20 @@ export class Plugin {
     }
   }
 
-  #discard(failed: Instance): void {
+  #discard(failed: Instance, since: number): void {
     // One that fails while it is made is counted where it is made.
     if (this.#instance !== failed) return
-    this.#failures++
     this.#instance = undefined
+    if (BESIDE_EXCHANGES.has(failed.failedIn)) this.#failures++
+    else this.#fail(since)
+  }
+
+  #fail(since: number): void {
+    this.#failures++
+    this.#backOff.fail(since)
+    const { remaining } = this.#backOff
+    if (remaining === 0) return
+    const { log, name } = this.settings
+    log.warn({ plugin: name }, `${name}: it has failed again, and is not started for ${Math.ceil(remaining)} ms`)
   }
 }

@@ -1,8 +1,9 @@
+import { BackOff } from './back-off.ts'
 import type { Plugin } from './plugin.ts'
 import type { PluginContext } from './plugin-context.ts'
 
-const FIRST_RETRY_MS = 1000
-const LAST_RETRY_MS = 30_000
+const RETRY_DELAYS = [1000, 2000, 4000, 8000, 16_000, 30_000]
+const HEALTHY_MS = 30_000
 
 /**
  * A plugin context that no exchange needs: for what a filter does by itself, with ticks, queues and calls. Where the module
@@ -13,7 +14,7 @@ export class StandingContext {
   readonly #configuration: Buffer
   #context: PluginContext | undefined
   #startedAt = 0
-  #retryAfter = FIRST_RETRY_MS
+  readonly #backOff: BackOff = new BackOff(RETRY_DELAYS, HEALTHY_MS)
   #retry: ReturnType<typeof setTimeout> | undefined
   #closed = false
 
@@ -39,15 +40,13 @@ export class StandingContext {
 
   #lost(): void {
     this.#context = undefined
-    // It did well for a while: this is not the failure of before again.
-    if (performance.now() - this.#startedAt > LAST_RETRY_MS) this.#retryAfter = FIRST_RETRY_MS
     this.#startLater()
   }
 
   #startLater(): void {
     if (this.#closed) return
-    this.#retry = setTimeout(() => this.start(), this.#retryAfter)
+    this.#backOff.fail(this.#startedAt)
+    this.#retry = setTimeout(() => this.start(), this.#backOff.remaining)
     this.#retry.unref()
-    this.#retryAfter = Math.min(this.#retryAfter * 2, LAST_RETRY_MS)
   }
 }

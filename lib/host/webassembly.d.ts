@@ -24,5 +24,6 @@ declare namespace WebAssembly {
   class LinkError extends Error {}
   class RuntimeError extends Error {}
 
+  function validate(bytes: Uint8Array): boolean
   function compile(bytes: Uint8Array): Promise<Module>
 }

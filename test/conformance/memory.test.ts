@@ -138,7 +138,7 @@ test('C-035 pointers above 2^31 are unsigned', async (t) => {
   const guest = new Guest({ pages: 32769, allocators, extra: `(data (i32.const ${high}) "x-a")` })
   const get = guest.call('proxy_get_header_map_value', 0, high, 3, guest.result())
   const cells = guest.call('proxy_get_property', guest.text('plugin_name'), high + 2048, high + 2052)
-  const host = await startHost(guest.on('proxy_on_request_headers', get, cells))
+  const host = await startHost(guest.on('proxy_on_request_headers', get, cells), { limits: { memoryMib: 0 } })
   try {
     host.plugin.instance()
   } catch (error) {

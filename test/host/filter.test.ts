@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { serializePairs } from '../../lib/host/byte-pairs.ts'
+import { Outcome } from '../../lib/host/index.ts'
 import { FakeStream } from './fake-stream.ts'
 import { Guest } from './guest.ts'
 import { type Host, startHost } from './host.ts'
@@ -44,32 +45,44 @@ test('a filter that is refused leaves another of the same plugin alone', async (
   assert.deepEqual(host.events(), ['configure(1, 0)', 'configure(2, 5)', 'request_headers(3, 4, 1)'])
 })
 
-test('a start that traps is tried again at most once a second, each time with a fresh instance', async (t) => {
-  let now = 5000
-  t.mock.method(performance, 'now', () => now)
-  const host = await startHost(new Guest().on('proxy_on_configure', 'unreachable'))
-  assert.deepEqual([tries(host), tries(host)], [false, false])
-  assert.equal(host.plugin.status().instances, 1)
-  now += 1000
-  assert.equal(tries(host), false)
-  const { instances, failures, instance } = host.plugin.status()
-  assert.deepEqual({ instances, failures, instance }, { instances: 2, failures: 2, instance: null })
-})
+for (const [what, callback, code] of [
+  ['a start that traps', 'proxy_on_configure', 'FST_WASM_TRAP'],
+  ['a module that cannot be initialized', '_initialize', 'FST_WASM_START_FAILED']
+] as const) {
+  test(`${what} is tried again at once, and then less and less often, each time with a fresh instance`, async (t) => {
+    let now = 5000
+    t.mock.method(performance, 'now', () => now)
+    const host = await startHost(new Guest().on(callback, 'unreachable'))
+    const instances = () => host.plugin.status().instances
+    assert.deepEqual([tries(host), instances(), tries(host), instances()], [false, 1, false, 2])
+    for (const [i, delay] of [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000].entries()) {
+      now += delay - 1
+      assert.deepEqual([tries(host), instances()], [false, i + 2])
+      now += 1
+      assert.deepEqual([tries(host), instances()], [false, i + 3])
+    }
+    const { failures, instance } = host.plugin.status()
+    assert.deepEqual({ failures, instance }, { failures: 10, instance: null })
+    const codes = host.log.lines.flatMap(({ err }) => err?.code ?? [])
+    assert.deepEqual(new Set(codes), new Set([code]))
+    const waits = host.log.messages().filter((message) => message.includes('is not started for'))
+    assert.equal(waits.length, 9)
+  })
+}
 
-test('a module that cannot be instantiated is logged, and tried again at most once a second', async (t) => {
+test('an instance that has been well for a minute is started anew at once', async (t) => {
   let now = 5000
   t.mock.method(performance, 'now', () => now)
-  const guest = new Guest()
-  const host = await startHost(guest.on('_initialize', 'unreachable'))
-  assert.deepEqual([tries(host), tries(host)], [false, false])
-  now += 1000
-  assert.equal(tries(host), false)
-  assert.deepEqual(
-    host.log.lines.map(({ err }) => err?.code),
-    ['FST_WASM_START_FAILED', 'FST_WASM_START_FAILED']
-  )
-  const { instances, failures } = host.plugin.status()
-  assert.deepEqual({ instances, failures }, { instances: 2, failures: 2 })
+  const host = await startHost(new Guest().on('proxy_on_request_headers', 'unreachable'))
+  const exchange = async () => {
+    const context = host.filter.open(new FakeStream())
+    return context === undefined ? 'none' : context.requestHeaders(true)
+  }
+  assert.deepEqual([await exchange(), await exchange(), await exchange()], [Outcome.Failed, Outcome.Failed, 'none'])
+  now += 500
+  assert.notEqual(host.filter.open(new FakeStream()), undefined)
+  now += 60_001
+  assert.deepEqual([await exchange(), await exchange(), await exchange()], [Outcome.Failed, Outcome.Failed, 'none'])
 })
 
 test('a trap in the allocator while it is initialized counts as one failure', async () => {

@@ -24,6 +24,7 @@ const FIXTURES: Record<string, HostOptions & { abi: AbiVersion }> = {
   'hello-rust-0-1': { abi: '0.1.0', configuration: 'world', vmConfiguration: 'vm' },
   'hello-as': { abi: '0.2.0', configuration: 'world', rootId: 'hello-as' },
   'hello-c': { abi: '0.2.1' },
+  hostile: { abi: '0.2.1' },
   'hello-c-wasi': { abi: '0.2.1', environment: { GREETING: 'hello' } }
 }
 

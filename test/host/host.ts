@@ -2,14 +2,18 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
+  DEFAULT_LIMITS,
+  DEFAULT_MODULE_LIMITS,
   Filter,
   type ForeignFunction,
   foreignFunctionsWith,
   type HttpContext,
+  type InstanceLimits,
   loadModule,
   MemoryQueues,
   MemorySharedData,
   Metrics,
+  type ModuleLimits,
   Plugin,
   type PluginSettings
 } from '../../lib/host/index.ts'
@@ -29,6 +33,7 @@ export interface HostOptions {
   /** What hosts share; by default each has its own. */
   stores?: Stores
   foreignFunctions?: Record<string, ForeignFunction>
+  limits?: Partial<InstanceLimits & ModuleLimits>
 }
 
 export type Stores = Pick<PluginSettings, 'sharedData' | 'queues' | 'metrics'>
@@ -53,9 +58,11 @@ export async function startHost(guest: Guest | Uint8Array, options: HostOptions 
     httpCalls,
     grpcCalls: new FakeGrpcCalls(),
     ...(options.stores ?? memoryStores()),
-    foreignFunctions: foreignFunctionsWith(Object.entries(options.foreignFunctions ?? {}))
+    foreignFunctions: foreignFunctionsWith(Object.entries(options.foreignFunctions ?? {})),
+    limits: { ...DEFAULT_LIMITS, ...options.limits }
   }
-  const plugin = new Plugin(await loadModule('test', bytes), settings)
+  const module = await loadModule('test', bytes, { ...DEFAULT_MODULE_LIMITS, ...options.limits })
+  const plugin = new Plugin(module, settings)
   return new Host(guest instanceof Guest ? guest : undefined, plugin, options.configuration ?? '', log, httpCalls)
 }
 

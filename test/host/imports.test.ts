@@ -35,16 +35,15 @@ for (const [module, name] of [
   })
 }
 
-test('a module that imports a memory, a table or a global is refused, and the error names it', async () => {
+test('a module that imports a table or a global is refused, and the error names it', async () => {
   for (const [kind, type] of [
-    ['memory', '(memory 1)'],
     ['table', '(table 1 funcref)'],
     ['global', '(global i32)']
   ]) {
     const bytes = await wat(`(module (import "env" "it" ${type})
       (func (export "proxy_abi_version_0_2_1"))
       (func (export "malloc") (param i32) (result i32) (i32.const 0))
-      ${kind === 'memory' ? '(export "memory" (memory 0))' : '(memory (export "memory") 1)'})`)
+      (memory (export "memory") 1))`)
     await assert.rejects(loadModule('test', bytes), {
       code: 'FST_WASM_MODULE_INVALID',
       message: new RegExp(`the ${kind} env\\.it`)
@@ -52,10 +51,29 @@ test('a module that imports a memory, a table or a global is refused, and the er
   }
 })
 
+test('a module that imports its memory is given one', async () => {
+  const guest = await wat(`(module
+    (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+    (import "env" "memory" (memory 1 3))
+    (data (i32.const 8) "hello")
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "malloc") (param i32) (result i32) (i32.const 0))
+    (func (export "proxy_on_vm_start") (param i32 i32) (result i32)
+      (drop (call $log (i32.const 2) (i32.const 8) (i32.const 5)))
+      (i32.const 1)))`)
+  const host = await startHost(guest)
+  host.open()
+  assert.deepEqual(host.log.messages(), ['hello'])
+  assert.equal(host.plugin.status().instance?.memory_bytes, 65536)
+})
+
 test('what is no module, or has no memory, is refused', async () => {
   const bytes = await wat(`(module (func (export "proxy_abi_version_0_2_1"))
     (func (export "malloc") (param i32) (result i32) (i32.const 0)))`)
-  await assert.rejects(loadModule('test', bytes), { code: 'FST_WASM_MODULE_INVALID', message: /no memory/ })
+  await assert.rejects(loadModule('test', bytes), {
+    code: 'FST_WASM_MODULE_INVALID',
+    message: /neither exports nor imports a memory/
+  })
   for (const text of ['', 'not a module', '\0asm\x01\0\0\0 cut']) {
     await assert.rejects(loadModule('test', Buffer.from(text)), { code: 'FST_WASM_MODULE_INVALID' })
   }

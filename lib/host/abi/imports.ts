@@ -1,4 +1,5 @@
 import type { Instance } from '../instance.ts'
+import { Memory } from '../memory.ts'
 import { ProcessExit } from '../wasi/process-exit.ts'
 import { createWasi, Errno } from '../wasi/wasi.ts'
 import { buffers } from './buffers.ts'
@@ -49,6 +50,35 @@ const ANY_TIME: readonly ((instance: Instance) => HostFunctions)[] = [log, prope
  * that a module loads whatever it names; calling one answers Unimplemented, and warns once.
  */
 export function createImports(instance: Instance): Record<string, Record<string, unknown>> {
+  const known = hostFunctions(instance)
+  // A module chooses these names. `__proto__` or `constructor` must not lead to an object of JavaScript's own: to change
+  // one, or to have its functions as imports.
+  const imports: Record<string, Record<string, unknown>> = Object.create(null)
+  const add = (module: string, name: string, value: unknown) => {
+    imports[module] ??= Object.create(null) as Record<string, unknown>
+    imports[module][name] = value
+  }
+  for (const { module, name } of instance.module.imports) {
+    add(module, name, find(known, module, name) ?? stub(instance, module, name))
+  }
+  for (const { module, name, ...limits } of instance.module.importedMemories) {
+    add(module, name, new WebAssembly.Memory(limits))
+  }
+  return imports
+}
+
+/** Enough of an instance to have a table for the names in it: nothing of that is ever called. */
+const NOBODY = { memory: new Memory(), settings: { environment: {} } } as unknown as Instance
+let table: Record<string, HostFunctions> | undefined
+
+/** Whether this host has a function; a module that imports another one is given a stub. */
+export function hasHostFunction(module: string, name: string): boolean {
+  table ??= hostFunctions(NOBODY)
+  return find(table, module, name) !== undefined
+}
+
+/** All host functions, by the modules that they are imported from. */
+function hostFunctions(instance: Instance): Record<string, HostFunctions> {
   const env: HostFunctions = toolchain(instance)
   // Aborts throw on purpose: what toolchains import stands outside of the guard.
   for (const family of FAMILIES) {
@@ -58,17 +88,12 @@ export function createImports(instance: Instance): Record<string, Record<string,
   }
   const wasi: HostFunctions = {}
   addGuarded(wasi, instance, createWasi(instance), Errno.Io)
-  const known: Record<string, HostFunctions> = { env, wasi_snapshot_preview1: wasi, wasi_unstable: wasi }
+  return { env, wasi_snapshot_preview1: wasi, wasi_unstable: wasi }
+}
 
-  // A module chooses these names. `__proto__` or `constructor` must not lead to an object of JavaScript's own: to change
-  // one, or to have its functions as imports.
-  const imports: Record<string, HostFunctions> = Object.create(null)
-  for (const { module, name } of instance.module.imports) {
-    const functions = Object.hasOwn(known, module) ? known[module]! : {}
-    imports[module] ??= Object.create(null) as HostFunctions
-    imports[module][name] = Object.hasOwn(functions, name) ? functions[name]! : stub(instance, module, name)
-  }
-  return imports
+function find(known: Record<string, HostFunctions>, module: string, name: string): HostFunctions[string] | undefined {
+  const functions = Object.hasOwn(known, module) ? known[module]! : {}
+  return Object.hasOwn(functions, name) ? functions[name] : undefined
 }
 
 function addGuarded(to: HostFunctions, instance: Instance, functions: HostFunctions, failure: number): void {

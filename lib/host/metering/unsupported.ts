@@ -1,0 +1,2 @@
+/** A module has something in it that cannot be metered. */
+export class Unsupported extends Error {}
