@@ -7,7 +7,9 @@ import { isBelow, serveAdmin } from './gateway/admin/listener.ts'
 import { Configuration } from './gateway/configuration.ts'
 import { addHooks, kProxied, kUnfiltered } from './gateway/hooks.ts'
 import type { Plans } from './gateway/plans.ts'
+import { createRouteHandler } from './gateway/route-handler.ts'
 import { readServices } from './gateway/services.ts'
+import { Upgrades } from './gateway/upgrades.ts'
 import { Agents } from './gateway/upstream/agents.ts'
 import { GrpcCalls } from './gateway/upstream/grpc-calls.ts'
 import { HttpCalls } from './gateway/upstream/http-calls.ts'
@@ -96,6 +98,8 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
     queues: new MemoryQueues(),
     metrics: new Metrics()
   })
+  const upgrades = new Upgrades(app)
+  configuration.plans.onWebsockets = (wanted) => upgrades.accept(wanted)
   await configuration.load()
 
   const proxy = await createProxy(app, agents)
@@ -111,7 +115,7 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
       callForeignFunction(configuration.plugins, plugin, functionId, parameters)
   })
   planRoutes(app, configuration.plans, proxy)
-  addHooks(app, configuration.plans, proxy, isBelow(admin))
+  addHooks(app, configuration.plans, createRouteHandler(proxy), isBelow(admin, app.prefix))
   if (admin !== undefined) await serveAdmin(app, configuration, admin)
   app.addHook('onReady', async () => configuration.start())
   app.addHook('onClose', async () => {

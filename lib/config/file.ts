@@ -21,6 +21,8 @@ export interface ConfigFileContent extends Omit<Options, 'config' | 'foreign_fun
   readonly admin?: Admin
   /** Sections of APISIX that have no effect here. */
   readonly ignored: readonly string[]
+  /** Whether its last line is `#END`, as APISIX wants it: what is written half has none. */
+  readonly hasEnd: boolean
 }
 
 /**
@@ -33,24 +35,26 @@ export interface ConfigFileContent extends Omit<Options, 'config' | 'foreign_fun
 export async function readConfigFile(path: string): Promise<ConfigFileContent> {
   const isJson = extname(path) === '.json'
   let content: unknown
+  let hasEnd = false
   try {
     const text = (await readFile(path, 'utf8')).replace(/^\uFEFF/, '')
     content = (isJson ? readJson : readYaml)(text) ?? {}
+    hasEnd = /(?:^|\n)#END\s*$/.test(text)
   } catch (error) {
     throw new FST_WASM_CONFIG_UNREADABLE(path, (error as Error).message, { cause: error as Error })
   }
   const ignored: string[] = []
   if (typeof content === 'object' && !Array.isArray(content)) {
-    content = Object.fromEntries(
-      Object.entries(content!).filter(([key]) => !OTHERS.has(key) || !ignored.push(key))
-    )
+    const sections = Object.entries(content!).filter(([key]) => !OTHERS.has(key) || !ignored.push(key))
+    // A section in which everything is commented out.
+    content = Object.fromEntries(sections.filter(([, section]) => section !== null))
   }
   const { wasm, store, ...rest } = validated(content, path)
   const here = (file: string) => resolve(dirname(path), file)
   const plugins = (wasm?.plugins ?? []).map((plugin) =>
     plugin.file === undefined ? plugin : { ...plugin, file: here(plugin.file) }
   )
-  return { ...rest, ...(store !== undefined && { store: { file: here(store.file) } }), plugins, ignored }
+  return { ...rest, ...(store !== undefined && { store: { file: here(store.file) } }), plugins, ignored, hasEnd }
 }
 
 function validated(content: unknown, path: string): ConfigFile {
@@ -74,13 +78,11 @@ function readYaml(text: string): unknown {
   const missing: string[] = []
   const replaced = lines.map((line, i) =>
     // What is commented out needs no environment.
-    line.trimStart().startsWith('#')
-      ? line
-      : withEnvironment(line, (name) => missing.push(`${name} (line ${i + 1})`))
+    line.trimStart().startsWith('#') ? line : withEnvironment(line, (name) => missing.push(`${name} (line ${i + 1})`))
   )
   refuseMissing(missing)
   const lineCounter = new LineCounter()
-  const document = parseDocument(replaced.join('\n'), { lineCounter, prettyErrors: true })
+  const document = parseDocument(replaced.join('\n'), { lineCounter, prettyErrors: true, merge: true })
   if (document.errors.length > 0) throw new Error(document.errors.map(({ message }) => message.trim()).join('; '))
   return document.toJS()
 }

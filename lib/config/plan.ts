@@ -27,21 +27,45 @@ export interface RoutePlan {
   readonly timeout: Timeout | undefined
 }
 
-/** Finds what a route refers to. That it is there has been checked. */
+/** An object that a route refers to and that is not there. */
+export interface MissingReference {
+  readonly kind: 'service' | 'plugin_config' | 'upstream'
+  readonly id: string
+}
+
+/** Finds what a route refers to; what is not there is `undefined`. */
 export function referencesOf(resources: Resources, route: RouteConfig): References {
   const service = route.service_id === undefined ? undefined : resources.services.get(String(route.service_id))
   const pluginConfig =
     route.plugin_config_id === undefined ? undefined : resources.plugin_configs.get(String(route.plugin_config_id))
-  const owner = [route, service].find((owner) => owner?.upstream !== undefined || owner?.upstream_id !== undefined)
+  const owner = upstreamOwner(route, service)
   const upstream = owner?.upstream ?? resources.upstreams.get(String(owner?.upstream_id))
   return { service, pluginConfig, upstream }
+}
+
+/** Whose upstream it is: the route's own, or else its service's. */
+function upstreamOwner(route: RouteConfig, service: Service | undefined): RouteConfig | Service | undefined {
+  return [route, service].find((owner) => owner?.upstream !== undefined || owner?.upstream_id !== undefined)
+}
+
+/** The first object that a request to a route would need and that is not there: the Admin API can be made to delete it. */
+export function missingReference(resources: Resources, route: RouteConfig): MissingReference | undefined {
+  const { service, pluginConfig, upstream } = referencesOf(resources, route)
+  if (route.service_id !== undefined && service === undefined) {
+    return { kind: 'service', id: String(route.service_id) }
+  }
+  if (route.plugin_config_id !== undefined && pluginConfig === undefined) {
+    return { kind: 'plugin_config', id: String(route.plugin_config_id) }
+  }
+  const upstreamId = upstreamOwner(route, service)?.upstream_id
+  return upstreamId === undefined || upstream !== undefined ? undefined : { kind: 'upstream', id: String(upstreamId) }
 }
 
 /**
  * Merges a route's configuration, plugin by plugin: service < plugin_config < route. The route's
  * upstream stands in place of the service's.
  *
- * @param route validated, and its references checked
+ * @param route validated, with the plugins and references that it names checked
  * @param place where the route stands, for the error
  * @throws FST_WASM_OPTIONS_INVALID
  */

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import {
+  FST_WASM_CONFIG_UNREADABLE,
   FST_WASM_OPTIONS_INVALID,
   FST_WASM_PLUGIN_UNKNOWN,
   FST_WASM_REFERENCE_UNKNOWN,
@@ -16,6 +17,7 @@ import {
   Options,
   PluginConfig,
   type PluginDeclaration,
+  type PluginEntry,
   Route,
   Service,
   Upstream
@@ -41,8 +43,12 @@ const SCHEMAS = {
   global_rules: GlobalRule
 } as const
 
-/** What stands in a list or under a name. */
-type Lists = Partial<Record<'plugins' | ResourceKind, readonly object[]>>
+/** The options, or a file: what it has in lists. */
+interface Source {
+  /** For errors: nothing, or the path */
+  readonly place: string
+  readonly lists: Partial<Record<'plugins' | ResourceKind, readonly object[]>>
+}
 
 /**
  * Checks what `register` was given, by itself.
@@ -99,11 +105,21 @@ export function configFilesOf({ config }: Options): string[] {
  * Reads the configuration files that options name, and checks that everything that these and the files name is there.
  *
  * @param options as `checkOptions` answers them
+ * @param ended files that were read before and ended with `#END`: now they must again; those that do are added
  * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_CONFIG_UNREADABLE, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN
  */
-export async function loadResources(options: Options): Promise<Resources> {
-  const sources: Lists[] = [options]
-  for (const path of configFilesOf(options)) sources.push(await readConfigFile(path))
+export async function loadResources(options: Options, ended: Set<string> = new Set()): Promise<Resources> {
+  const sources: Source[] = [{ place: '', lists: options }]
+  for (const path of configFilesOf(options)) {
+    const file = await readConfigFile(path)
+    if (ended.has(path) && !file.hasEnd) {
+      const reason =
+        'its last line was #END and is not now; is it still being written? Without #END it is read at a start'
+      throw new FST_WASM_CONFIG_UNREADABLE(path, reason)
+    }
+    if (file.hasEnd) ended.add(path)
+    sources.push({ place: `${path}: `, lists: file })
+  }
   const problems = new Problems()
   const resources: Resources = {
     plugins: index(sources, 'plugins', problems),
@@ -143,18 +159,18 @@ export class Problems {
 }
 
 function index<Item extends object>(
-  sources: readonly Lists[],
+  sources: readonly Source[],
   list: 'plugins' | ResourceKind,
   problems: Problems
 ): Map<string, Item> {
   const key = list === 'plugins' ? 'name' : 'id'
   const items = new Map<string, Item>()
-  for (const source of sources) {
-    for (const [i, item] of (source[list] ?? []).entries()) {
+  for (const { place, lists } of sources) {
+    for (const [i, item] of (lists[list] ?? []).entries()) {
       const id = String((item as Record<string, unknown>)[key] ?? `arr_${i + 1}`)
       problems.attempt(() => {
         if (items.has(id)) {
-          throw new FST_WASM_OPTIONS_INVALID(`${list}[${i}].${key}: there is another one named "${id}"`)
+          throw new FST_WASM_OPTIONS_INVALID(`${place}${list}[${i}].${key}: there is another one named "${id}"`)
         }
       })
       items.set(id, item as Item)
@@ -179,18 +195,23 @@ function checkPlugin({ name, file, module, conf, semantics }: PluginDeclaration)
   if (conf !== undefined) configurationOf({ conf }, `plugins.${name}`, semantics)
 }
 
+/** Is told of a reference to what is not there. */
+type OnMissing = (error: WasmError) => void
+
 /** Checks one object against all others. */
-function checkResource(resources: Resources, kind: ResourceKind, id: string): void {
+function checkResource(resources: Resources, kind: ResourceKind, id: string, missing?: OnMissing): void {
   const place = `${kind}.${id}`
   if (kind === 'upstreams') {
     checkUpstream(resources.upstreams.get(id)!, place)
     return
   }
-  checkReferences(resources, resources[kind].get(id)!, place)
+  const problems = new Problems()
+  problems.attempt(() => checkReferences(resources, resources[kind].get(id)!, place, missing))
   if (kind === 'routes') {
     const route = resources.routes.get(id)!
-    conditionsOf(route, referencesOf(resources, route).service, place)
+    problems.attempt(() => conditionsOf(route, referencesOf(resources, route).service, place))
   }
+  problems.throw()
   if (kind !== 'global_rules') return
   for (const name of Object.keys(resources.global_rules.get(id)!.plugins)) {
     for (const [other, rule] of resources.global_rules) {
@@ -228,31 +249,38 @@ export function withResource(
 /** In this order what an object refers to comes before it. */
 const ORDER = ['upstreams', 'services', 'plugin_configs', 'global_rules', 'routes'] as const
 
-/**
- * Adds what a store holds to what is declared.
- *
- * @param refused is told of every object that cannot be added, and why
- */
+/** What there is to say of objects of a store. */
+export interface StoredProblems {
+  /** Of each one that cannot be added, why. */
+  refused(object: StoredResource, error: Error): void
+  /** Of each one that refers to what is not there: it is added all the same. */
+  dangling(object: StoredResource, error: Error): void
+}
+
+/** Adds what a store holds to what is declared. */
 export function withStored(
   declared: Resources,
   stored: ReadonlyMap<ResourceKind, ReadonlyMap<string, StoredResource>>,
-  refused: (object: StoredResource, error: Error) => void
+  problems: StoredProblems
 ): Resources {
   const resources = { ...declared }
   for (const kind of ORDER) {
     const items = new Map<string, object>(declared[kind])
     Object.assign(resources, { [kind]: items })
     for (const object of stored.get(kind)?.values() ?? []) {
+      const dangling: WasmError[] = []
       try {
         if (items.has(object.id)) {
           throw new FST_WASM_OPTIONS_INVALID(`${kind}.${object.id} is declared in the configuration as well`)
         }
         items.set(object.id, validate(SCHEMAS[kind], object.value, `${kind}.${object.id}`))
-        checkResource(resources, kind, object.id)
+        checkResource(resources, kind, object.id, (error) => dangling.push(error))
       } catch (error) {
         if (!declared[kind].has(object.id)) items.delete(object.id)
-        refused(object, error as Error)
+        problems.refused(object, error as Error)
+        continue
       }
+      for (const error of dangling) problems.dangling(object, error)
     }
   }
   return resources
@@ -273,10 +301,20 @@ export function keepUnchanged(before: Resources, next: Resources): Resources {
   return kept as unknown as Resources
 }
 
+/** Whether an object refers to what is not there. */
+export function isDangling(resources: Resources, object: object): boolean {
+  let dangling = false
+  checkReferences(resources, object, '', () => {
+    dangling = true
+  })
+  return dangling
+}
+
 /**
  * Checks the plugins and the references of a route, a service or whatever else has some of them.
  *
  * @param place where it stands, for the error
+ * @param missing is told of references to what is not there; without it that is an error
  * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN
  */
 export function checkReferences(
@@ -285,31 +323,39 @@ export function checkReferences(
     plugin_config_id?: string | number
     service_id?: string | number
   },
-  place: string
+  place: string,
+  missing: OnMissing = raise
 ): void {
+  const problems = new Problems()
   for (const [name, entry] of Object.entries(owner.plugins ?? {})) {
-    const declaration = resources.plugins.get(name)
-    if (declaration === undefined) {
-      const declared = [...resources.plugins.keys()].join(', ') || 'none'
-      throw new FST_WASM_PLUGIN_UNKNOWN(`${place}.plugins.${name}`, name, declared)
+    problems.attempt(() => checkEntry(resources, name, entry, `${place}.plugins.${name}`))
+  }
+  problems.attempt(() => {
+    if (owner.upstream === undefined) return
+    if (owner.upstream_id !== undefined) {
+      throw new FST_WASM_OPTIONS_INVALID(`${place}: only one of upstream and upstream_id is allowed`)
     }
-    configurationOf(entry, `${place}.plugins.${name}`, declaration.semantics)
-    if (entry._meta?.filter !== undefined) compileVars(entry._meta.filter, `${place}.plugins.${name}._meta.filter`)
+    checkUpstream(owner.upstream, `${place}.upstream`)
+  })
+  const find = (items: ReadonlyMap<string, object>, id: string | number | undefined, key: string, kind: string) => {
+    if (id === undefined || items.has(String(id))) return
+    problems.attempt(() => missing(new FST_WASM_REFERENCE_UNKNOWN(`${place}.${key}`, kind, String(id))))
   }
-  if (owner.upstream !== undefined && owner.upstream_id !== undefined) {
-    throw new FST_WASM_OPTIONS_INVALID(`${place}: only one of upstream and upstream_id is allowed`)
-  }
-  if (owner.upstream !== undefined) checkUpstream(owner.upstream, `${place}.upstream`)
-  find(resources.upstreams, owner.upstream_id, `${place}.upstream_id`, 'upstream')
-  find(resources.plugin_configs, owner.plugin_config_id, `${place}.plugin_config_id`, 'plugin_config')
-  find(resources.services, owner.service_id, `${place}.service_id`, 'service')
+  find(resources.upstreams, owner.upstream_id, 'upstream_id', 'upstream')
+  find(resources.plugin_configs, owner.plugin_config_id, 'plugin_config_id', 'plugin_config')
+  find(resources.services, owner.service_id, 'service_id', 'service')
+  problems.throw()
 }
 
-function find<Item>(
-  items: ReadonlyMap<string, Item>,
-  id: string | number | undefined,
-  place: string,
-  kind: string
-): void {
-  if (id !== undefined && !items.has(String(id))) throw new FST_WASM_REFERENCE_UNKNOWN(place, kind, String(id))
+function checkEntry(resources: Resources, name: string, entry: PluginEntry, place: string): void {
+  const declaration = resources.plugins.get(name)
+  if (declaration === undefined) {
+    throw new FST_WASM_PLUGIN_UNKNOWN(place, name, [...resources.plugins.keys()].join(', ') || 'none')
+  }
+  configurationOf(entry, place, declaration.semantics)
+  if (entry._meta?.filter !== undefined) compileVars(entry._meta.filter, `${place}._meta.filter`)
+}
+
+function raise(error: WasmError): never {
+  throw error
 }

@@ -26,8 +26,17 @@ const stamps = {
 
 const Limits = Type.Object(
   {
-    /** MiB of a body that are buffered for a filter, 0: no limit. */
-    body_mib: Optional(Type.Number({ minimum: 0, default: 8 }))
+    // 0: no limit
+    /** Milliseconds of one call into the module; 0: it is not made stoppable at all, nor is its start */
+    call_ms: Optional(Type.Number({ minimum: 0, default: 1000 })),
+    /** Milliseconds of a call that starts it, or one of its plugin contexts */
+    start_ms: Optional(Type.Number({ minimum: 0, default: 10_000 })),
+    /** MiB of its linear memory */
+    memory_mib: Optional(Type.Number({ minimum: 0, default: 1024 })),
+    /** MiB of a body that are buffered for a filter */
+    body_mib: Optional(Type.Number({ minimum: 0, default: 8 })),
+    /** http and gRPC calls of one exchange that are not answered yet */
+    http_calls: Optional(Type.Integer({ minimum: 0, default: 64 }))
   },
   { ...closed, default: {} }
 )
@@ -43,6 +52,8 @@ export const PluginDeclaration = Type.Object(
     vm_conf: Optional(Type.Union([Type.String(), Type.Record(Type.String(), Type.Unknown())])),
     vm_id: Optional(Type.String({ default: '' })),
     root_id: Optional(Type.String({ default: '' })),
+    /** When it fails: 503, or on without it. */
+    fail: Optional(Type.Enum(['closed', 'open'], { default: 'closed' })),
     env: Optional(Type.Record(Type.String(), Type.String({ pattern: '^[^\\u0000]*$' }), { default: {} })),
     /** Of a plugin context that no route uses. Checked by hand, as a route's. */
     conf: Optional(Type.Unsafe<string | object>({})),
@@ -233,7 +244,8 @@ const routeKeys = {
   service_id: Optional(Id),
   upstream: Optional(InlineUpstream),
   upstream_id: Optional(UpstreamId),
-  timeout: Optional(Timeout)
+  timeout: Optional(Timeout),
+  enable_websocket: Optional(Type.Boolean())
 }
 
 /** `config.wasm` of a route: APISIX's route object without what Fastify itself says. */
@@ -260,7 +272,6 @@ export const Route = Type.Object(
     /** Among the routes of the same path the one with the higher is tried first. */
     priority: Optional(Type.Integer({ default: 0 })),
     vars: Optional(Vars),
-    enable_websocket: Optional(Type.Boolean({ default: false })),
     /** 0: as if it was not there */
     status: Optional(Type.Union([Type.Literal(1), Type.Literal(0)], { default: 1 }))
   },

@@ -1,7 +1,10 @@
 import type { Static, TSchema } from 'typebox'
+import { Settings } from 'typebox/system'
 import Value from 'typebox/value'
 import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
 import { NodeList, NodeMap, type PluginDeclaration, type PluginEntry, type Upstream } from './schema.ts'
+
+const MAX_ERRORS = 1000
 
 /**
  * Checks a value against a schema, and answers a copy with the defaults filled in.
@@ -12,7 +15,7 @@ import { NodeList, NodeMap, type PluginDeclaration, type PluginEntry, type Upstr
 export function validate<Schema extends TSchema>(schema: Schema, value: unknown, place: string): Static<Schema> {
   let copy: unknown
   try {
-    copy = Value.Default(schema, Value.Clone(value))
+    copy = Value.Default(schema, copyOf(value))
   } catch (error) {
     const reason = `cannot be read: ${(error as Error).message}`
     throw new FST_WASM_OPTIONS_INVALID(`${place === '' ? 'the configuration' : place} ${reason}`, {
@@ -24,10 +27,20 @@ export function validate<Schema extends TSchema>(schema: Schema, value: unknown,
   return copy as Static<Schema>
 }
 
+/** A deep copy. TypeBox's own lacks keys like `constructor`, unknown ones and those of a filter's configuration alike. */
+function copyOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(copyOf)
+  if (typeof value !== 'object' || value === null) return value
+  // Instances of classes stay what they are: those whose prototype has one itself.
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, copyOf(item)]))
+}
+
 function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
   if (Value.Check(schema, value)) return []
   const messages = new Map<string, string[]>()
-  for (const { keyword, instancePath, message, params } of Value.Errors(schema, value)) {
+  for (const { keyword, instancePath, message, params } of errorsOf(schema, value)) {
     if (keyword === 'additionalProperties' || keyword === 'anyOf') continue
     let text = message
     let path = pathOf(place, instancePath)
@@ -51,6 +64,17 @@ function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
     const instancePath = [...new Set(texts)].join(' or ')
     return `${path === '' ? '' : `${path}: `}${instancePath}`
   })
+}
+
+/** TypeBox stops at eight, by a setting that all who use it share. */
+function errorsOf(schema: TSchema, value: unknown): ReturnType<typeof Value.Errors> {
+  const { maxErrors } = Settings.Get()
+  Settings.Set({ maxErrors: MAX_ERRORS })
+  try {
+    return Value.Errors(schema, value)
+  } finally {
+    Settings.Set({ maxErrors })
+  }
 }
 
 /** Whether there is a plugin's entry without `conf`: then the unknown key stands in place of it. */

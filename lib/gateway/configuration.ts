@@ -2,9 +2,11 @@ import {
   checkOptions,
   configFilesOf,
   foreignFunctionsOf,
+  isDangling,
   keepUnchanged,
   loadResources,
   type Resources,
+  type StoredProblems,
   withResource,
   withStored
 } from '../config/resources.ts'
@@ -37,6 +39,8 @@ export class Configuration implements AdminTarget {
   readonly #shared: SharedSettings
   readonly #log: Logger
   #watch: FileWatch | undefined
+  /** Those that ended with `#END`. */
+  readonly #endedFiles: Set<string> = new Set()
   /** The change that is under way; each one waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -62,17 +66,21 @@ export class Configuration implements AdminTarget {
   }
 
   /**
-   * Reads everything for the first time. An object of the store that is wrong is logged, and left out.
+   * Reads everything for the first time. An object of the store that is wrong is logged, and left out; one that refers to
+   * what is not there is logged.
    *
    * @throws FST_WASM_…
    */
   async load(): Promise<void> {
     for (const object of await this.#store.load()) this.#stored.get(object.kind)?.set(object.id, object)
     this.#watchFiles()
-    await this.#replace(this.#options, (object, error) => {
-      const { kind, id } = object
-      this.#log.error({ err: error }, `the stored object ${kind}/${id} is left out: ${error.message}`)
+    await this.#replace(this.#options, {
+      refused: ({ kind, id }, error) => {
+        this.#log.error({ err: error }, `the stored object ${kind}/${id} is left out: ${error.message}`)
+      },
+      dangling: (object, error) => this.#logDangling(object, error)
     })
+    await this.#watch?.look()
   }
 
   /** The server starts. */
@@ -87,14 +95,16 @@ export class Configuration implements AdminTarget {
 
   write(
     kind: ResourceKind,
-    id: string,
+    chooseId: string | (() => string),
     update: (current: StoredResource | undefined) => Readonly<Record<string, unknown>> | undefined
   ): Promise<StoredResource> {
     return this.#inTurn(async () => {
+      const id = typeof chooseId === 'string' ? chooseId : chooseId()
       const objects = this.#stored.get(kind)!
       const current = objects.get(id)
       const value = update(current)
-      const next = withResource(this.resources, kind, id, value)
+      // What is declared is in effect, and what is stored as well is not.
+      const next = this.isDeclared(kind, id) ? this.resources : withResource(this.resources, kind, id, value)
       const commit = this.plans.prepare(next, this.#plugins)
       const kept = await this.#store.write(kind, id, value, current?.modifiedIndex ?? 0)
       commit()
@@ -117,11 +127,20 @@ export class Configuration implements AdminTarget {
     return this.#inTurn(async () => {
       const next = options === undefined ? this.#options : checkOptions(options)
       const refusedBefore = this.#refused
-      await this.#replace(next, (object, error) => {
-        if (!refusedBefore.has(object)) throw error
+      const before = this.resources
+      await this.#replace(next, {
+        refused: (object, error) => {
+          if (!refusedBefore.has(object)) throw error
+        },
+        dangling: (object, error) => {
+          const known = before[object.kind].get(object.id)
+          if (!refusedBefore.has(object) && (known === undefined || !isDangling(before, known))) throw error
+          this.#logDangling(object, error)
+        }
       })
       this.#options = next
       if (options !== undefined) this.#watchFiles()
+      await this.#watch?.look()
       this.#log.info({ routes: this.plans.size, plugins: this.#plugins.size }, 'the configuration is loaded')
     })
   }
@@ -133,17 +152,22 @@ export class Configuration implements AdminTarget {
 
   async close(): Promise<void> {
     this.#watch?.close()
-    await this.#turn.catch(() => {})
-    await Promise.all([this.plans.close(), this.#standing.close()])
-    await this.#store.close()
+    await this.#inTurn(async () => {
+      // First, so that nothing is written any more.
+      await this.#store.close()
+      await Promise.all([this.plans.close(), this.#standing.close()])
+    })
   }
 
-  async #replace(options: Options, onRefused: (object: StoredResource, error: Error) => void): Promise<void> {
-    const declared = await loadResources(options)
+  async #replace(options: Options, problems: StoredProblems): Promise<void> {
+    const declared = await loadResources(options, this.#endedFiles)
     const refused = new Set<StoredResource>()
-    const all = withStored(declared, this.#stored, (object, error) => {
-      refused.add(object)
-      onRefused(object, error)
+    const all = withStored(declared, this.#stored, {
+      refused: (object, error) => {
+        refused.add(object)
+        problems.refused(object, error)
+      },
+      dangling: problems.dangling
     })
     const resources = this.#resources === undefined ? all : keepUnchanged(this.#resources, all)
     const plugins = await loadPlugins(resources.plugins.values(), this.#shared, this.#plugins)
@@ -156,11 +180,22 @@ export class Configuration implements AdminTarget {
     this.#refused = refused
   }
 
+  #logDangling({ kind, id }: StoredResource, error: Error): void {
+    this.#log.error({ err: error }, `the stored object ${kind}/${id} refers to what is not there: ${error.message}`)
+  }
+
+  /** The files, and with them the modules of the plugins. */
   #watchFiles(): void {
-    this.#watch?.close()
-    const files = configFilesOf(this.#options)
-    if (files.length === 0) return
-    this.#watch = watchFiles(files, () => {
+    if (configFilesOf(this.#options).length === 0) {
+      this.#watch?.close()
+      this.#watch = undefined
+      return
+    }
+    const files = () => [
+      ...configFilesOf(this.#options),
+      ...[...(this.#resources?.plugins.values() ?? [])].flatMap(({ file }) => file ?? [])
+    ]
+    this.#watch ??= watchFiles(files, () => {
       this.reload().catch((error: Error) => {
         this.#log.error({ err: error }, `the configuration stays as it was: ${error.message}`)
       })

@@ -27,6 +27,13 @@ export const Progress = {
 } as const
 export type Progress = (typeof Progress)[keyof typeof Progress]
 
+/** What an exchange was like before a phase of a filter. */
+interface Snapshot {
+  readonly requestHeaders: readonly string[]
+  readonly responseHeaders: readonly string[] | undefined
+  readonly interrupted: boolean
+}
+
 /** One request and its response, on a route that has filters or an upstream: what its filters see as their stream. */
 export class Exchange implements Stream {
   readonly request: FastifyRequest
@@ -182,15 +189,38 @@ export class Exchange implements Stream {
     return this.#contexts[index]
   }
 
-  /** Notes that a filter failed: it is called no more in this exchange. */
-  fail(
-    index: number,
-    failure: Error = new FST_WASM_FILTER_FAILED(this.plan.filters[index]!.plugin.name)
-  ): typeof Outcome.Failed {
+  /**
+   * Notes that a filter failed: it is called no more in this exchange.
+   *
+   * @param before what the exchange was like when the filter was called, where it may go on without it
+   * @returns how its phase ends
+   */
+  fail(index: number, failure?: Error, before?: Snapshot): typeof Outcome.Failed | typeof Outcome.Continue {
     this.#out[index] = true
+    if (failure === undefined && this.plan.failsOpen[index]) {
+      if (before !== undefined) this.#restore(before)
+      return Outcome.Continue
+    }
     this.#answeredBy = index
-    this.failure = failure
+    this.failure = failure ?? new FST_WASM_FILTER_FAILED(this.plan.filters[index]!.plugin.name)
     return Outcome.Failed
+  }
+
+  /** What a filter that fails must not have changed. */
+  snapshot(): Snapshot {
+    return {
+      requestHeaders: this.requestHeaders.entries().slice(),
+      responseHeaders: this.responseHeaders.snapshot(),
+      interrupted: this.interrupted
+    }
+  }
+
+  #restore({ requestHeaders, responseHeaders, interrupted }: Snapshot): void {
+    if (this.requestHeaders.writable) this.requestHeaders.restore(requestHeaders)
+    this.responseHeaders.putBack(responseHeaders)
+    if (interrupted) return
+    this.#localResponse = undefined
+    this.#reset = false
   }
 
   /** Whether a filter takes no part in the exchange: it has failed, or is for other requests (`_meta.filter`). */
@@ -313,20 +343,26 @@ function hasBody(raw: FastifyRequest['raw']): boolean {
   return false
 }
 
-/** Runs one phase of a filter in its exchange. */
+/**
+ * Runs one phase of a filter in its exchange.
+ *
+ * @returns how it ended; `Continue` as well when it failed and its exchanges go on without it
+ */
 export function within(
   exchange: Exchange,
-  context: HttpContext,
+  index: number,
   phase: (context: HttpContext) => Outcome | Promise<Outcome>
 ): Outcome | Promise<Outcome> {
+  const before = exchange.plan.failsOpen[index] ? exchange.snapshot() : undefined
+  const context = exchange.context(index)
+  if (context === undefined) return exchange.fail(index, undefined, before)
   exchange.enter(context)
   const outcome = phase(context)
-  if (typeof outcome === 'number') {
-    exchange.leave()
-    return outcome
-  }
-  return outcome.then((settled) => {
-    exchange.leave()
-    return settled
-  })
+  if (typeof outcome === 'number') return settle(exchange, index, outcome, before)
+  return outcome.then((settled) => settle(exchange, index, settled, before))
+}
+
+function settle(exchange: Exchange, index: number, outcome: Outcome, before: Snapshot | undefined): Outcome {
+  exchange.leave()
+  return outcome === Outcome.Failed ? exchange.fail(index, undefined, before) : outcome
 }

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { type Body, Outcome } from '../host/index.ts'
 import { Exchange, Progress } from './exchange.ts'
-import { applyLocalResponse, errorResponse } from './local-response.ts'
+import { applyLocalResponse, sendError } from './local-response.ts'
 import type { Plan } from './plan.ts'
 import type { Plans } from './plans.ts'
 import { parseChangedBody } from './request-body-access.ts'
@@ -201,7 +201,7 @@ function runPhase(
       if (error.statusCode !== 413) throw error
       // More of the body is on its way than anybody will read.
       if (exchange.request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
-      reply.send(applyLocalResponse(exchange.request, reply, errorResponse(error), false))
+      sendError(reply, error)
       return never()
     }
   )

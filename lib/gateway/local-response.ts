@@ -63,6 +63,11 @@ export function errorResponse(error: { statusCode?: number; message: string }): 
   }
 }
 
+/** Answers an error, as the client sees it. */
+export function sendError(reply: FastifyReply, error: { statusCode?: number; message: string }): FastifyReply {
+  return reply.send(applyLocalResponse(reply.request, reply, errorResponse(error), false))
+}
+
 /** A response with another body: a text, or an object as JSON. */
 export function withBody(response: LocalResponse, body: string | object): LocalResponse {
   const isText = typeof body === 'string'

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { compileVars } from '../config/expression.ts'
-import type { PlannedFilter } from '../config/plan.ts'
+import type { MissingReference, PlannedFilter } from '../config/plan.ts'
 import type { PluginDeclaration, Timeout } from '../config/schema.ts'
 import type { Filter } from '../host/index.ts'
 import type { Upstream } from './upstream/upstream.ts'
@@ -23,6 +23,8 @@ export interface Destination {
   readonly websocket: boolean
   /** Whether the route is the gateway's own: forwarded without a handler of the application. */
   readonly forwarded: boolean
+  /** What is not there any more: requests are answered so, and go nowhere. */
+  readonly missing: MissingReference | undefined
 }
 
 /**
@@ -39,12 +41,15 @@ export class Plan {
   readonly timeout: Timeout | undefined
   readonly websocket: boolean
   readonly forwarded: boolean
+  readonly missing: MissingReference | undefined
   /** Whether an access filter could ask for the request's body, which Fastify has parsed by then. */
   readonly watchesBody: boolean
   /** Whether a filter has a callback for the trailers of responses. */
   readonly seesTrailers: boolean
   /** Bytes of a body that may be held for the filters, 0: no limit. */
   readonly bodyLimit: number
+  /** By index of `filters`, whether exchanges go on without it when it fails (`fail: open`). */
+  readonly failsOpen: readonly boolean[]
   /** By index of `filters`, for which requests they run (`_meta.filter`); `undefined` when no filter says so. */
   readonly conditions: readonly (((request: FastifyRequest) => boolean) | undefined)[] | undefined
   /** By index of `filters`, what stands in place of the body of their error responses; `undefined` when there is none. */
@@ -64,12 +69,14 @@ export class Plan {
     this.timeout = destination.timeout
     this.websocket = destination.websocket
     this.forwarded = destination.forwarded
+    this.missing = destination.missing
     this.watchesBody = placed.some(
       ({ planned, filter }) => planned.phase === 'access' && filter.plugin.module.readsRequestBody
     )
     this.seesTrailers = placed.some(({ filter }) => filter.plugin.module.seesResponseTrailers)
     // One copy serves all filters of the exchange.
     this.bodyLimit = limits.includes(0) ? 0 : Math.max(0, ...limits)
+    this.failsOpen = placed.map(({ declaration }) => declaration.fail === 'open')
     this.conditions = conditionsOf(placed, place)
     const errorResponses = placed.map(({ planned }) => planned.meta?.error_response)
     this.errorResponses = errorResponses.some((body) => body !== undefined) ? errorResponses : undefined

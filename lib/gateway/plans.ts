@@ -1,5 +1,12 @@
 import type { FastifyRequest } from 'fastify'
-import { type PlannedFilter, planGlobalRules, planRoute, type References, referencesOf } from '../config/plan.ts'
+import {
+  missingReference,
+  type PlannedFilter,
+  planGlobalRules,
+  planRoute,
+  type References,
+  referencesOf
+} from '../config/plan.ts'
 import { checkReferences, Problems, type Resources } from '../config/resources.ts'
 import { type Route, RouteConfig, type Upstream as UpstreamConfig } from '../config/schema.ts'
 import { validate } from '../config/validate.ts'
@@ -10,7 +17,13 @@ import { routeDefinition } from './routes/route-definition.ts'
 import { type RouteDefinition, RouteTable } from './routes/route-table.ts'
 import { Upstream } from './upstream/upstream.ts'
 
-const NOWHERE: Destination = { upstream: undefined, timeout: undefined, websocket: false, forwarded: false }
+const NOWHERE: Destination = {
+  upstream: undefined,
+  timeout: undefined,
+  websocket: false,
+  forwarded: false,
+  missing: undefined
+}
 
 /** Who has plugin contexts of its own: a route of the gateway, a route of the application, or the global rules. */
 interface Owner {
@@ -52,6 +65,10 @@ export class Plans {
   readonly #table: RouteTable<Owner, FastifyRequest> = new RouteTable()
   /** How many plans hold a filter. */
   readonly #holders: Map<Filter, number> = new Map()
+  /** Is told whether any plan wants requests for websockets. */
+  onWebsockets: (wanted: boolean) => void = () => {}
+  /** How many plans do. */
+  #websockets = 0
   readonly #log: Logger
   #started = false
 
@@ -127,7 +144,8 @@ export class Plans {
   /**
    * Prepares a change.
    *
-   * @param resources checked, with the same objects in it where nothing has changed
+   * @param resources checked, with the same objects in it where nothing has changed. The gateway's own routes may refer
+   *   to what is not there; those of the application may not
    * @returns what puts it into effect
    * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_REFERENCE_UNKNOWN with everything that is wrong
    */
@@ -170,9 +188,20 @@ export class Plans {
     const planned = new Set(this.#declaredOwners())
 
     return () => {
-      // Routes of the application that were first requested meanwhile.
-      for (const owner of this.#declaredOwners()) if (!planned.has(owner)) restage(owner)
       const retired: Plan[] = []
+      // Routes of the application that were first requested meanwhile. One that refers to what the change takes away is
+      // told so by its next request: the change has been kept already, and cannot fail any more.
+      for (const byUrl of this.#declared.values()) {
+        for (const [url, owner] of byUrl) {
+          if (planned.has(owner)) continue
+          try {
+            restage(owner)
+          } catch {
+            byUrl.delete(url)
+            retired.push(owner.state.plan)
+          }
+        }
+      }
       for (const [id, owner] of this.#routes) {
         if (routes.has(id)) continue
         this.#table.delete(id)
@@ -241,11 +270,20 @@ export class Plans {
     if (before !== undefined && !stage.all && before.config === config && isSameObject(before.references, references)) {
       return before
     }
-    checkReferences(stage.resources, config, place)
+    const missing = forwarded ? missingReference(stage.resources, config) : undefined
+    if (!forwarded) checkReferences(stage.resources, config, place)
     const { filters, upstream, timeout } = planRoute(stage.resources, config, place)
-    const placed = this.#place(stage.resources, stage.plugins, filters, before?.placed ?? [])
-    const websocket = forwarded && ((config as Route).enable_websocket ?? references.service?.enable_websocket ?? false)
-    const destination = { upstream: upstream && this.#upstreamOf(stage, upstream), timeout, websocket, forwarded }
+    // Where some of its filters are gone, with the service or the plugin_config, none of the others runs.
+    const complete = missing === undefined || missing.kind === 'upstream'
+    const placed = this.#place(stage.resources, stage.plugins, complete ? filters : [], before?.placed ?? [])
+    const websocket = config.enable_websocket ?? references.service?.enable_websocket ?? false
+    const destination = {
+      upstream: upstream && this.#upstreamOf(stage, upstream),
+      timeout,
+      websocket,
+      forwarded,
+      missing
+    }
     return { config, references, placed, plan: new Plan([...stage.globals, ...placed], destination, place) }
   }
 
@@ -267,6 +305,7 @@ export class Plans {
   }
 
   #hold(plan: Plan): void {
+    this.#countWebsockets(plan, 1)
     for (const filter of plan.filters) {
       const holders = this.#holders.get(filter) ?? 0
       this.#holders.set(filter, holders + 1)
@@ -274,7 +313,14 @@ export class Plans {
     }
   }
 
+  #countWebsockets({ websocket }: Plan, change: 1 | -1): void {
+    if (!websocket) return
+    this.#websockets += change
+    this.onWebsockets(this.#websockets > 0)
+  }
+
   #letGo(plan: Plan): void {
+    this.#countWebsockets(plan, -1)
     for (const filter of plan.filters) {
       const holders = this.#holders.get(filter)! - 1
       if (holders > 0) {

@@ -28,17 +28,14 @@ export function runRequestPhase(
 }
 
 function runFilter(exchange: Exchange, index: number): Outcome | Promise<Outcome> {
-  const context = exchange.context(index)
-  if (context === undefined) return exchange.fail(index)
-  const outcome = within(exchange, context, (context) => context.requestHeaders(!exchange.hasRequestBody))
+  const outcome = within(exchange, index, (context) => context.requestHeaders(!exchange.hasRequestBody))
   if (typeof outcome !== 'number') return outcome.then((settled) => afterHeaders(exchange, index, settled))
   return afterHeaders(exchange, index, outcome)
 }
 
 function afterHeaders(exchange: Exchange, index: number, outcome: Outcome): Outcome | Promise<Outcome> {
-  if (outcome === Outcome.Failed) return exchange.fail(index)
-  const context = exchange.context(index)!
-  if (outcome !== Outcome.Continue) return outcome
+  if (outcome !== Outcome.Continue || exchange.isOut(index)) return outcome
+  const context = exchange.opened(index)!
   const takesBody = context.takesRequestBody(exchange.hasRequestBody)
   if (!takesBody && !(context.takesRequestTrailers && exchange.mayHaveTrailers)) return outcome
   return runBodyAndTrailers(exchange, index, takesBody)
@@ -51,16 +48,16 @@ async function runBodyAndTrailers(exchange: Exchange, index: number, takesBody: 
   }
   const body = exchange.requestBody
   if (exchange.closed) return Outcome.Stop
-  const context = exchange.context(index)!
+  const context = exchange.opened(index)!
   const hasTrailers = context.takesRequestTrailers && exchange.requestTrailers.entries().length > 0
   let outcome: Outcome = Outcome.Continue
   if (takesBody) {
     // APISIX's filters are promised the end of the stream with their one call.
     const endOfStream = !(hasTrailers && context.isEnvoy)
-    outcome = await within(exchange, context, (context) => context.requestBodyPhase(body, endOfStream))
+    outcome = await within(exchange, index, (context) => context.requestBodyPhase(body, endOfStream))
   }
-  if (outcome === Outcome.Continue && hasTrailers) {
-    outcome = await within(exchange, context, (context) => context.requestTrailers())
+  if (outcome === Outcome.Continue && hasTrailers && !exchange.isOut(index)) {
+    outcome = await within(exchange, index, (context) => context.requestTrailers())
   }
-  return outcome === Outcome.Failed ? exchange.fail(index) : outcome
+  return outcome
 }

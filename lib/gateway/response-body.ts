@@ -173,10 +173,10 @@ async function filterChunk(
   bytes: Buffer,
   endOfStream: boolean
 ): Promise<Buffer | Outcome> {
-  const context = exchange.opened(index)!
+  // It has failed in the middle of the body, and the rest goes on without it.
+  if (exchange.isOut(index)) return bytes
   const body = { bytes, changed: false }
-  const outcome = await within(exchange, context, (context) => context.responseBodyPhase(body, endOfStream))
-  if (outcome === Outcome.Failed) return exchange.fail(index)
+  const outcome = await within(exchange, index, (context) => context.responseBodyPhase(body, endOfStream))
   const { bodyLimit } = exchange.plan
   if (outcome === Outcome.Hold && bodyLimit > 0 && body.bytes.length > bodyLimit) {
     return exchange.fail(index, new FST_WASM_RESPONSE_BODY_TOO_LARGE(bodyLimit))

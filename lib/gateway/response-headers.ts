@@ -30,6 +30,15 @@ export class ResponseHeaders extends HeaderList {
     }
   }
 
+  /** What is there now, from the first moment on; `undefined` when the head is sent. */
+  snapshot(): string[] | undefined {
+    return this.#prepare() ? [...this.list] : undefined
+  }
+
+  putBack(saved: readonly string[] | undefined): void {
+    if (saved !== undefined && this.#prepare()) this.restore(saved)
+  }
+
   override add(name: string, value: string): boolean {
     return this.#prepare() && super.add(name, value)
   }

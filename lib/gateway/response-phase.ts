@@ -26,11 +26,7 @@ function runHeaders(exchange: Exchange, payload: unknown, endOfStream: boolean, 
   for (let i = from; i < filters.length; i++) {
     // What failed with the request has been answered for.
     if (exchange.isOut(i)) continue
-    const context = exchange.context(i)
-    const outcome =
-      context === undefined
-        ? Outcome.Failed
-        : within(exchange, context, (context) => context.responseHeaders(endOfStream))
+    const outcome = within(exchange, i, (context) => context.responseHeaders(endOfStream))
     if (typeof outcome !== 'number') {
       return outcome.then((settled) => afterHeaders(exchange, payload, endOfStream, i, settled))
     }
@@ -48,7 +44,6 @@ function afterHeaders(
 ): unknown {
   if (exchange.closed) return NOTHING
   if (outcome === Outcome.Continue) return runHeaders(exchange, payload, endOfStream, index + 1)
-  if (outcome === Outcome.Failed) exchange.fail(index)
   discard(payload)
   if (exchange.wasReset) {
     exchange.abort()

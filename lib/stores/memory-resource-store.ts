@@ -5,6 +5,7 @@ import type { ResourceKind, ResourceStore, StoredResource } from './resource-sto
 export class MemoryResourceStore implements ResourceStore {
   readonly #objects: Map<string, StoredResource> = new Map()
   #revision = 0
+  #closed = false
 
   async load(): Promise<StoredResource[]> {
     return [...this.#objects.values()]
@@ -18,6 +19,7 @@ export class MemoryResourceStore implements ResourceStore {
   ): Promise<StoredResource> {
     const key = `${kind}/${id}`
     const current = this.#objects.get(key)
+    if (this.#closed) throw new FST_WASM_STORE_FAILED('in memory', 'it is closed')
     if ((current?.modifiedIndex ?? 0) !== expected) {
       throw new FST_WASM_STORE_FAILED('in memory', `${key} has been changed by somebody else`)
     }
@@ -31,5 +33,7 @@ export class MemoryResourceStore implements ResourceStore {
     return object
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#closed = true
+  }
 }

@@ -34,7 +34,9 @@ export function accessCheck(options: Admin): (request: FastifyRequest) => void {
 }
 
 function keyOf(request: FastifyRequest): string | undefined {
-  const inQuery = new URLSearchParams(request.url.split('?')[1] ?? '').get('api_key')
+  const { url } = request
+  const end = url.indexOf('?')
+  const inQuery = end === -1 ? null : new URLSearchParams(url.slice(end + 1)).get('api_key')
   const inHeader = request.headers['x-api-key']
   return inQuery ?? (Array.isArray(inHeader) ? inHeader[0] : inHeader) ?? cookie(request.headers.cookie, 'x_api_key')
 }

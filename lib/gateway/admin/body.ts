@@ -1,6 +1,11 @@
 import type { FastifyRequest } from 'fastify'
 import { AdminError } from './admin-error.ts'
 
+/** As APISIX reads JSON. Whatever compares, copies or writes a value calls itself for each level. */
+const MAX_DEPTH = 1000
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
 /**
  * The JSON of a request's body, whatever its content type says; `undefined` when there is none.
  *
@@ -9,12 +14,12 @@ import { AdminError } from './admin-error.ts'
 export function jsonBody(request: FastifyRequest): unknown {
   const bytes = request.body as Buffer | undefined | null
   if (!bytes || bytes.length === 0) return undefined
-  const text = bytes.toString()
   try {
-    // Copied with it a key of this name would become the prototype of the copy.
-    return JSON.parse(text, (key, value) => (key === '__proto__' ? undefined : value))
+    const value = JSON.parse(utf8.decode(bytes))
+    checkContent(value)
+    return value
   } catch (error) {
-    throw new AdminError(400, `invalid request body: ${(error as Error).message}`, { req_body: text })
+    throw new AdminError(400, `invalid request body: ${(error as Error).message}`, { req_body: bytes.toString() })
   }
 }
 
@@ -26,4 +31,25 @@ export function objectBody(request: FastifyRequest, missing: string): Readonly<R
     throw new AdminError(400, 'invalid configuration: an object is wanted')
   }
   return body as Readonly<Record<string, unknown>>
+}
+
+/**
+ * Checks that a value can be kept as it is.
+ *
+ * @throws AdminError 400
+ */
+export function checkContent(value: unknown): void {
+  let level = isObject(value) ? [value] : []
+  for (let depth = 1; level.length > 0; depth++) {
+    if (depth > MAX_DEPTH) throw new AdminError(400, `Found too many nested data structures (${depth})`)
+    // In a copy that is made with it, it would be the prototype.
+    if (level.some((item) => Object.hasOwn(item, '__proto__'))) {
+      throw new AdminError(400, 'no key may be named "__proto__"')
+    }
+    level = level.flatMap((item) => Object.values(item).filter(isObject))
+  }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }

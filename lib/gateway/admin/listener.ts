@@ -1,11 +1,10 @@
-import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Admin } from '../../config/schema.ts'
 import { kUnfiltered } from '../hooks.ts'
 import { normalizePath } from '../routes/normalize-path.ts'
-import { adminApi } from './admin-api.ts'
+import { adminApi, DEFAULT_PREFIX, withoutQuery } from './admin-api.ts'
 import type { AdminTarget } from './target.ts'
 
-const DEFAULT_PREFIX = '/apisix/admin'
 /** As APISIX's, in an address that no other machine reaches. */
 const DEFAULT_LISTEN = { host: '127.0.0.1', port: 9180 }
 
@@ -20,7 +19,15 @@ export async function serveAdmin(app: FastifyInstance, target: AdminTarget, admi
     })
     return
   }
-  const server = Fastify({ loggerInstance: app.log, disableRequestLogging: true, forceCloseConnections: true })
+  const server = Fastify({
+    loggerInstance: app.log.child({}, { serializers: { req: withoutQuery as never } }),
+    forceCloseConnections: true,
+    // A target that is none.
+    frameworkErrors: (error, _request, reply) => {
+      ;(reply as unknown as FastifyReply).code(error.statusCode ?? 500).send({ error_msg: error.message })
+    }
+  })
+  server.setNotFoundHandler((_request, reply) => reply.code(404).send({ error_msg: 'not found' }))
   await server.register(adminApi(target, admin))
   app.addHook('onReady', async () => {
     await server.listen({
@@ -29,13 +36,18 @@ export async function serveAdmin(app: FastifyInstance, target: AdminTarget, admi
       listenTextResolver: (at) => `Admin API listening at ${at}`
     })
   })
-  app.addHook('onClose', () => server.close())
+  // Before what it writes to is closed.
+  app.addHook('preClose', () => server.close())
 }
 
-/** Tells whether a request that the application has no route for is one of the Admin API, on which no filter runs. */
-export function isBelow(admin: Admin | undefined): (request: FastifyRequest) => boolean {
+/**
+ * Tells whether a request that the application has no route for is one of the Admin API, on which no filter runs.
+ *
+ * @param scope the prefix of the scope that the gateway is registered in
+ */
+export function isBelow(admin: Admin | undefined, scope: string): (request: FastifyRequest) => boolean {
   if (admin === undefined || admin.listen !== undefined) return () => false
-  const prefix = admin.prefix ?? DEFAULT_PREFIX
+  const prefix = scope + (admin.prefix ?? DEFAULT_PREFIX)
   return (request) => {
     const path = normalizePath(request.raw.url!)
     return path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === '/')

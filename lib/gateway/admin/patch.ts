@@ -8,32 +8,37 @@ export function mergePatch(value: unknown, patch: unknown): unknown {
   const merged: Record<string, unknown> = isObject(value) ? { ...value } : {}
   for (const [key, item] of Object.entries(patch)) {
     if (item === null) delete merged[key]
-    else merged[key] = mergePatch(merged[key], item)
+    else merged[key] = mergePatch(Object.hasOwn(merged, key) ? merged[key] : undefined, item)
   }
   return merged
 }
 
 /**
- * Replaces what stands at a path.
+ * Replaces what stands at a path. Objects on the way there are made when they are not there.
  *
  * @throws AdminError 400 when nothing could stand there
  */
 export function replaceAt(value: unknown, path: readonly string[], replacement: unknown): unknown {
-  const [key, ...rest] = path
-  if (key === undefined) return replacement
-  if (Array.isArray(value)) {
-    const index = Number(key)
-    if (!Number.isInteger(index) || index < 0 || index > value.length) throw noSuchPath(key)
-    const copy = [...value]
-    copy[index] = replaceAt(value[index], rest, replacement)
-    return copy
+  const parents: unknown[] = []
+  let next = value
+  for (const [depth, key] of path.entries()) {
+    const parent = next ?? {}
+    const isPlace = Array.isArray(parent) ? isIndex(key) && Number(key) <= parent.length : isObject(parent)
+    if (!isPlace) throw new AdminError(400, `invalid sub-path: /${path.slice(0, depth + 1).join('/')}`)
+    parents.push(parent)
+    next = Object.hasOwn(parent, key) ? (parent as Fields)[key] : undefined
   }
-  if (value !== undefined && !isObject(value)) throw noSuchPath(key)
-  return { ...value, [key]: replaceAt(value?.[key], rest, replacement) }
+  return parents.reduceRight((item, parent, depth) => {
+    const key = path[depth]!
+    if (!Array.isArray(parent)) return { ...(parent as Fields), [key]: item }
+    const copy = [...parent]
+    copy[Number(key)] = item
+    return copy
+  }, replacement)
 }
 
-function noSuchPath(key: string): AdminError {
-  return new AdminError(400, `invalid sub-path: there is no place for ${JSON.stringify(key)}`)
+function isIndex(key: string): boolean {
+  return /^(?:0|[1-9]\d*)$/.test(key)
 }
 
 function isObject(value: unknown): value is Fields {

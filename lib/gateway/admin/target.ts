@@ -13,12 +13,13 @@ export interface AdminTarget {
    * Changes one object. Writers take turns, so what `update` is given is what it replaces. The new value is checked
    * against all that is in effect, kept in the store, and in effect for the next request: all of it, or nothing.
    *
+   * @param id or what chooses it, in the turn of the write
    * @param update answers the new value, or `undefined` to delete the object; what it throws refuses the change
    * @throws what `update` throws; FST_WASM_… of what is wrong with the value; FST_WASM_STORE_FAILED
    */
   write(
     kind: ResourceKind,
-    id: string,
+    id: string | (() => string),
     update: (current: StoredResource | undefined) => Readonly<Record<string, unknown>> | undefined
   ): Promise<StoredResource>
   /** Reads the files and modules again. */

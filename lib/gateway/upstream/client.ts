@@ -107,7 +107,7 @@ function optionsFor(
 
 /** What a failure towards an upstream is for the client: 504 when time ran out, else 502. */
 export function asGatewayError(error: Error & { code?: string }): Error & { statusCode?: number } {
-  if (error instanceof FST_WASM_UPSTREAM_TIMEOUT) return error
+  if (error instanceof FST_WASM_UPSTREAM_TIMEOUT || error instanceof FST_WASM_UPSTREAM_FAILED) return error
   const reason = error.code ?? error.message
   if (isTimeout(error)) return new FST_WASM_UPSTREAM_TIMEOUT(reason, { cause: error })
   return new FST_WASM_UPSTREAM_FAILED(reason, { cause: error })

@@ -5,12 +5,14 @@ import { FST_WASM_UPSTREAM_FAILED, FST_WASM_UPSTREAM_UNAVAILABLE } from '../../e
 import { type Exchange, Progress } from '../exchange.ts'
 import { exchangeOf } from '../hooks.ts'
 import { withoutHopByHop } from '../hop-by-hop.ts'
-import { abortResponse, applyLocalResponse, errorResponse } from '../local-response.ts'
+import { sendError } from '../local-response.ts'
 import { discard } from '../response-body.ts'
+import { upgradeOf } from '../upgrades.ts'
 import { variableOf } from '../variables.ts'
 import type { Agents } from './agents.ts'
-import { asGatewayError, send, type UpstreamRequest } from './client.ts'
-import { passTrailers, sendHeadSoon } from './response-stream.ts'
+import { send, type UpstreamRequest } from './client.ts'
+import { groupHeaders, passTrailers, sendResponse } from './response-stream.ts'
+import { forwardWebsocket, wantsWebsocket } from './tunnel.ts'
 
 export type ProxyHandler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply
 
@@ -51,7 +53,7 @@ class Requestable {
         return
       }
       forward.trailers = response.trailers
-      callback(null, { statusCode, headers: headersOf(headers), body })
+      callback(null, { statusCode, headers: groupHeaders(headers), body })
     })
   }
 
@@ -84,10 +86,7 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
   const exchange = exchangeOf(request)
   const upstream = exchange?.plan.upstream
   if (exchange === null || upstream === undefined) {
-    const reason = 'the route has no upstream in its config.wasm'
-    return reply.send(
-      applyLocalResponse(request, reply, errorResponse(new FST_WASM_UPSTREAM_UNAVAILABLE(reason)), false)
-    )
+    return sendError(reply, new FST_WASM_UPSTREAM_UNAVAILABLE('the route has no upstream in its config.wasm'))
   }
   exchange.reconcileHeaders()
   const headers = exchange.requestHeaders
@@ -111,6 +110,11 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
     trailers: [],
     abort: undefined
   }
+  const upgrade = upgradeOf(request.raw)
+  if (upgrade !== undefined && wantsWebsocket(exchange)) {
+    forwardWebsocket(exchange, forwarding.request, upgrade)
+    return reply
+  }
   exchange.onAbort = () => forwarding.abort?.()
   const ownConnection = reply.hasHeader('connection')
   from.call(reply, '/', {
@@ -129,23 +133,14 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
       // Set by @fastify/reply-from where the node has answered before the body was there: a connection that is closed
       // with bytes unread is reset, and the answer lost. Here the rest of the body is read, and thrown away.
       if (!ownConnection && reply.hasHeader('connection')) reply.removeHeader('connection')
-      stream.once('error', (error) => {
-        // As long as no head is sent Fastify answers, with an error of its own.
-        if (!reply.raw.headersSent) exchange.replacement ??= errorResponse(asGatewayError(error))
-        else abortResponse(reply)
-      })
       passTrailers(reply, stream, forwarding)
-      sendHeadSoon(reply, stream)
-      reply.send(stream)
+      sendResponse(exchange, stream)
     },
     onError: (_reply, { error }) => {
       if (exchange.closed || exchange.progress !== Progress.Request) return
       const cause = (error.cause ?? error) as Error & { statusCode?: number }
       request.log.error({ err: cause }, cause.message)
-      const response = errorResponse(
-        cause.statusCode === undefined ? new FST_WASM_UPSTREAM_FAILED(cause.message) : cause
-      )
-      reply.send(applyLocalResponse(request, reply, response, false))
+      sendError(reply, cause.statusCode === undefined ? new FST_WASM_UPSTREAM_FAILED(cause.message) : cause)
     }
   })
   return reply
@@ -212,20 +207,4 @@ function parsedBody(body: unknown, contentType: string = ''): Buffer | Readable 
   if (typeof (body as Readable | null)?.pipe === 'function') return body as Readable
   const isText = typeof body === 'string' && !/^application\/(?:[^;]+\+)?json/i.test(contentType)
   return Buffer.from(isText ? body : JSON.stringify(body))
-}
-
-/** Groups name, value, … as Fastify takes headers, without what is hop-by-hop. */
-function headersOf(list: readonly string[]): Record<string, string | string[]> {
-  // No prototype: `constructor` is a header like others.
-  const headers: Record<string, string | string[]> = Object.create(null)
-  const end = withoutHopByHop(list)
-  for (let i = 0; i < end.length; i += 2) {
-    const name = end[i]!
-    const value = end[i + 1]!
-    const present = headers[name]
-    if (present === undefined) headers[name] = value
-    else if (Array.isArray(present)) present.push(value)
-    else headers[name] = [present, value]
-  }
-  return headers
 }

@@ -1,6 +1,9 @@
 import type { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
-import { HOP_BY_HOP } from '../hop-by-hop.ts'
+import type { Exchange } from '../exchange.ts'
+import { HOP_BY_HOP, withoutHopByHop } from '../hop-by-hop.ts'
+import { abortResponse, errorResponse } from '../local-response.ts'
+import { asGatewayError } from './client.ts'
 
 const EMPTY = Buffer.alloc(0)
 
@@ -37,11 +40,39 @@ function grouped(trailers: readonly (readonly [string, string])[]): Record<strin
   return groups
 }
 
+/** Sends a node's response, whose status and headers the reply has, with its body as a stream. */
+export function sendResponse(exchange: Exchange, stream: Readable): void {
+  const { reply } = exchange
+  stream.once('error', (error) => {
+    // As long as no head is sent Fastify answers, with an error of its own.
+    if (!reply.raw.headersSent) exchange.replacement ??= errorResponse(asGatewayError(error))
+    else abortResponse(reply)
+  })
+  sendHeadSoon(reply, stream)
+  reply.send(stream)
+}
+
+/** Groups name, value, … as Fastify takes headers, without what is hop-by-hop. */
+export function groupHeaders(list: readonly string[]): Record<string, string | string[]> {
+  // No prototype: `constructor` is a header like others.
+  const headers: Record<string, string | string[]> = Object.create(null)
+  const end = withoutHopByHop(list)
+  for (let i = 0; i < end.length; i += 2) {
+    const name = end[i]!
+    const value = end[i + 1]!
+    const present = headers[name]
+    if (present === undefined) headers[name] = value
+    else if (Array.isArray(present)) present.push(value)
+    else headers[name] = [present, value]
+  }
+  return headers
+}
+
 /**
  * Sends the head of a response whose body keeps the client waiting, as that of server-sent events may: by itself Fastify
  * sends it with the body's first bytes. Not when a filter reads the body, since it may still answer something else.
  */
-export function sendHeadSoon(reply: FastifyReply, stream: Readable): void {
+function sendHeadSoon(reply: FastifyReply, stream: Readable): void {
   const { raw } = reply
   if (reply.request.method === 'HEAD') return
   raw.once('pipe', (source) => {
