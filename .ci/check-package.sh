@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Packs the package and uses it as its users do: installed in an empty application, by import, by require, by TypeScript.
+# Packs the package and uses it as its users do: installed in an empty application, by import, by require, by TypeScript, by
+# its command.
 # The application stays in FOLDER/app.
 # usage: .ci/check-package.sh FOLDER
 set -euo pipefail
@@ -16,7 +17,7 @@ if grep -vE '^package/(dist/.+|README\.md|LICENSE|package\.json)$' <<<"$files"; 
   echo 'the files above have no place in the package' >&2
   exit 1
 fi
-for name in dist/index.js dist/index.d.ts dist/host/index.js README.md LICENSE package.json; do
+for name in dist/index.js dist/index.d.ts dist/host/index.js dist/command/index.js README.md LICENSE package.json; do
   grep -qx "package/$name" <<<"$files" || { echo "the package lacks $name" >&2; exit 1; }
 done
 
@@ -37,3 +38,8 @@ node require.cjs
 echo 'types'
 npx tsc -p .
 npx tsc -p . --module esnext --moduleResolution bundler
+echo 'command'
+npx --no-install fastify-wasm-gateway --version
+npx --no-install fastify-wasm-gateway inspect filters/log.wasm
+npx --no-install fastify-wasm-gateway check gateway.yaml
+node serve-command.mjs
