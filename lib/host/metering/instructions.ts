@@ -11,6 +11,10 @@ export const Op = {
   rethrow: 0x09,
   throwRef: 0x0a,
   end: 0x0b,
+  br: 0x0c,
+  brIf: 0x0d,
+  brTable: 0x0e,
+  return: 0x0f,
   call: 0x10,
   callIndirect: 0x11,
   returnCall: 0x12,
@@ -30,6 +34,8 @@ export const Op = {
   i32Sub: 0x6b,
   i32ShrU: 0x76,
   refFunc: 0xd2,
+  brOnNull: 0xd5,
+  brOnNonNull: 0xd6,
   /** What has a number behind it: saturating conversions, and operations on whole memories and tables */
   bulk: 0xfc
 } as const

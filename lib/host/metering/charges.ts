@@ -1,0 +1,282 @@
+import { sizeOf } from './byte-writer.ts'
+import { Bulk, numberAt, Op, skipImmediates, skipNumber } from './instructions.ts'
+
+/** A call of the host, and what has the engine allocate or unwind, cost about as much as so many of the module's own steps. */
+const HOST_CALL = 1000
+/** A charge of one stands for so many instructions, as a power of two. */
+const INSTRUCTIONS_PER_UNIT = 6
+
+/** What is put at a place in a function. The fuel is in a global; loops without calls have it in a local meanwhile. */
+export const Kind = {
+  /** Nothing, as it turned out */
+  Nothing: 0,
+  /** `fuel -= price; if (fuel < 0) $out()` */
+  Charge: 1,
+  /** The same, as the count says that an operation has on the stack */
+  ChargeByCount: 2,
+  /** The same, of the local */
+  ChargeLocal: 3,
+  /** `local = fuel` */
+  Load: 4,
+  /** `fuel = local` */
+  Spill: 5,
+  /** In place of a `br_if`: the same where it branches */
+  SpillAndBranch: 6
+} as const
+export type Kind = (typeof Kind)[keyof typeof Kind]
+
+/** By place, in their order. */
+export class Charges {
+  readonly at: number[] = []
+  readonly kind: Kind[] = []
+  /** Of a charge its price, of a branch its label */
+  readonly value: number[] = []
+
+  clear(): void {
+    this.at.length = 0
+    this.kind.length = 0
+    this.value.length = 0
+  }
+
+  /** @returns its index */
+  add(at: number, kind: Kind, value: number): number {
+    this.at.push(at)
+    this.value.push(value)
+    return this.kind.push(kind) - 1
+  }
+}
+
+/** What a frame is: not a loop. */
+const NO_LOOP = -1
+/** The label of the function itself: a branch to it returns. */
+const FUNCTION = -1
+const EMPTY_TYPE = 0x40
+
+/**
+ * Finds out where a function is to be charged: where it begins, at the head of its loops, before calls of the host and what
+ * else is dear. One is kept for all functions, since they are many.
+ *
+ * A loop without calls, and with it the loops in it, has the fuel in a local: a global that is written and read again in
+ * each round makes the rounds wait for each other. It is written back where the loop is left.
+ */
+export class ChargeFinder {
+  readonly charges: Charges = new Charges()
+  readonly #bytes: Uint8Array
+  readonly #importedFunctions: number
+  readonly #hostIsReferenced: boolean
+  /** Which frames are open: for a loop its number, and whether a branch to it takes no values with it. */
+  readonly #frames: number[] = []
+  readonly #frameIsPlain: boolean[] = []
+  /** By number of a loop: its frame, whether calls are in it, the charges that belong to it. */
+  readonly #loopFrame: number[] = []
+  readonly #loopCalls: boolean[] = []
+  readonly #loopHead: number[] = []
+  readonly #loopEnd: number[] = []
+  /** The first branch in it, the first one behind it, and the first loop behind it. */
+  readonly #loopFirstExit: number[] = []
+  readonly #loopPastExit: number[] = []
+  readonly #loopPast: number[] = []
+  /** Branches in loops that may be without calls: their charge, and the frame that they lead to. */
+  readonly #exitCharge: number[] = []
+  readonly #exitTarget: number[] = []
+  /** By index of a charge, of how many instructions. */
+  readonly #counts: number[] = []
+
+  constructor(bytes: Uint8Array, importedFunctions: number, hostIsReferenced: boolean) {
+    this.#bytes = bytes
+    this.#importedFunctions = importedFunctions
+    this.#hostIsReferenced = hostIsReferenced
+  }
+
+  /** Fills `charges` for the code of one function. */
+  find(code: number, end: number): void {
+    const bytes = this.#bytes
+    const { charges } = this
+    this.#clear()
+    // The loop that a function begins with is charged in place of the function.
+    const outermost = bytes[code] === Op.loop ? NO_LOOP : charges.add(code, Kind.Charge, 0)
+    if (outermost !== NO_LOOP) this.#counts[outermost] = 0
+    let region = outermost
+    let at = code
+    while (at < end) {
+      const opcode = bytes[at]!
+      const next = skipImmediates(bytes, opcode, at + 1)
+      if (region !== NO_LOOP) this.#counts[region]!++
+      switch (opcode) {
+        case Op.loop:
+          region = this.#beginLoop(at, next)
+          break
+        case Op.block:
+        case Op.if:
+        case Op.try:
+        case Op.tryTable:
+          this.#frames.push(NO_LOOP)
+          this.#frameIsPlain.push(bytes[at + 1] === EMPTY_TYPE)
+          break
+        case Op.end:
+        case Op.delegate:
+          if (this.#endFrame(next)) region = this.#innermost(outermost)
+          break
+        case Op.br:
+        case Op.brOnNull:
+        case Op.brOnNonNull:
+          this.#leave(at, next, Kind.Spill, numberAt(bytes, at + 1))
+          break
+        case Op.brIf:
+          this.#leave(at, next, Kind.SpillAndBranch, numberAt(bytes, at + 1))
+          break
+        case Op.brTable:
+          this.#leave(at, next, Kind.Spill, outermostOf(bytes, at + 1))
+          break
+        case Op.return:
+          this.#leave(at, next, Kind.Spill, this.#frames.length)
+          break
+        case Op.call:
+        case Op.returnCall:
+          this.#noteCall()
+          if (numberAt(bytes, at + 1) < this.#importedFunctions) charges.add(at, Kind.Charge, HOST_CALL)
+          break
+        case Op.callIndirect:
+        case Op.returnCallIndirect:
+        case Op.callRef:
+        case Op.returnCallRef:
+          this.#noteCall()
+          if (this.#hostIsReferenced) charges.add(at, Kind.Charge, HOST_CALL)
+          break
+        case Op.throw:
+        case Op.rethrow:
+        case Op.throwRef:
+        case Op.memoryGrow:
+          this.#noteCall()
+          charges.add(at, Kind.Charge, HOST_CALL)
+          break
+        case Op.bulk:
+          if (!hasCount(numberAt(bytes, at + 1))) break
+          this.#noteCall()
+          charges.add(at, Kind.ChargeByCount, 0)
+          break
+      }
+      at = next
+    }
+    this.#decide(outermost)
+  }
+
+  #clear(): void {
+    this.charges.clear()
+    this.#frames.length = 0
+    this.#frameIsPlain.length = 0
+    this.#loopFrame.length = 0
+    this.#exitCharge.length = 0
+    this.#exitTarget.length = 0
+  }
+
+  /** @returns the index of its charge */
+  #beginLoop(at: number, body: number): number {
+    const loop = this.#loopFrame.push(this.#frames.length) - 1
+    this.charges.add(at, Kind.Nothing, 0)
+    const head = this.charges.add(body, Kind.Charge, 0)
+    this.#counts[head] = 0
+    this.#loopHead[loop] = head
+    this.#loopCalls[loop] = false
+    this.#loopFirstExit[loop] = this.#exitCharge.length
+    this.#frames.push(loop)
+    // Of a loop a branch takes the parameters, which only types with an index have.
+    this.#frameIsPlain.push(this.#bytes[at + 1]! >= EMPTY_TYPE && this.#bytes[at + 1]! < 0x80)
+    return head
+  }
+
+  /** @returns whether it was a loop, or the function */
+  #endFrame(next: number): boolean {
+    const loop = this.#frames.pop()
+    this.#frameIsPlain.pop()
+    if (loop === undefined) return true
+    if (loop === NO_LOOP) return false
+    this.#loopEnd[loop] = this.charges.add(next, Kind.Nothing, 0)
+    this.#loopPastExit[loop] = this.#exitCharge.length
+    this.#loopPast[loop] = this.#loopFrame.length
+    return true
+  }
+
+  /** Who is called takes from the fuel too. */
+  #noteCall(): void {
+    for (const frame of this.#frames) if (frame !== NO_LOOP) this.#loopCalls[frame] = true
+  }
+
+  /** A branch: it may lead out of a loop. */
+  #leave(at: number, next: number, kind: Kind, label: number): void {
+    const loop = this.#innermostLoop()
+    if (loop === NO_LOOP || this.#loopCalls[loop]) return
+    const target = this.#frames.length - 1 - label
+    // What it takes along to its label could not pass an `if`; nor is one replaced that is longer than it need be.
+    const isPlain = target !== FUNCTION && this.#frameIsPlain[target]! && next === at + 1 + sizeOf(label)
+    const isReplaced = kind === Kind.SpillAndBranch && isPlain
+    this.#exitCharge.push(this.charges.add(at, Kind.Nothing, isReplaced ? label : NO_LOOP))
+    this.#exitTarget.push(target)
+  }
+
+  #innermostLoop(): number {
+    const frames = this.#frames
+    for (let i = frames.length - 1; i >= 0; i--) if (frames[i] !== NO_LOOP) return frames[i]!
+    return NO_LOOP
+  }
+
+  /** The charge of the loop that is around, or else of the function. */
+  #innermost(outermost: number): number {
+    const loop = this.#innermostLoop()
+    return loop === NO_LOOP ? outermost : this.#loopHead[loop]!
+  }
+
+  /** When all is known of the loops: which have the fuel in the local, and the prices. */
+  #decide(outermost: number): void {
+    const { kind, value } = this.charges
+    if (outermost !== NO_LOOP) this.#price(outermost)
+    for (let loop = 0; loop < this.#loopFrame.length; loop++) {
+      const head = this.#loopHead[loop]!
+      this.#price(head)
+      if (this.#loopCalls[loop]) continue
+      kind[head - 1] = Kind.Load
+      kind[this.#loopEnd[loop]!] = Kind.Spill
+      for (let i = this.#loopFirstExit[loop]!; i < this.#loopPastExit[loop]!; i++) {
+        if (this.#exitTarget[i]! >= this.#loopFrame[loop]!) continue
+        const exit = this.#exitCharge[i]!
+        kind[exit] = value[exit] === NO_LOOP ? Kind.Spill : Kind.SpillAndBranch
+      }
+      const past = this.#loopPast[loop]!
+      for (; ; loop++) {
+        this.#price(this.#loopHead[loop]!)
+        kind[this.#loopHead[loop]!] = Kind.ChargeLocal
+        if (loop + 1 === past) break
+      }
+    }
+  }
+
+  #price(charge: number): void {
+    this.charges.value[charge] = 1 + (this.#counts[charge]! >> INSTRUCTIONS_PER_UNIT)
+  }
+}
+
+/** The label of a `br_table` that is farthest out. */
+function outermostOf(bytes: Uint8Array, start: number): number {
+  let label = 0
+  let at = skipNumber(bytes, start)
+  for (let count = numberAt(bytes, start) + 1; count > 0; count--) {
+    label = Math.max(label, numberAt(bytes, at))
+    at = skipNumber(bytes, at)
+  }
+  return label
+}
+
+function hasCount(code: number): boolean {
+  switch (code) {
+    case Bulk.memoryInit:
+    case Bulk.memoryCopy:
+    case Bulk.memoryFill:
+    case Bulk.tableInit:
+    case Bulk.tableCopy:
+    case Bulk.tableGrow:
+    case Bulk.tableFill:
+      return true
+    default:
+      return false
+  }
+}
