@@ -72,6 +72,9 @@ declare module 'fastify' {
   }
 }
 
+/** How long a request may wait for a filter when the server closes. */
+const DRAIN_MS = 5000
+
 /**
  * Runs Proxy-Wasm filters on the routes of an application that name them in `config.wasm`, and forwards routes whose
  * handler is `app.wasmGateway.proxy` to upstreams. Await it before routes are declared, so that their configuration is
@@ -118,7 +121,13 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   addHooks(app, configuration.plans, createRouteHandler(proxy), isBelow(admin, app.prefix))
   if (admin !== undefined) await serveAdmin(app, configuration, admin)
   app.addHook('onReady', async () => configuration.start())
+  let drain: NodeJS.Timeout | undefined
+  app.addHook('preClose', async () => {
+    // The server waits for the requests that are under way, and a filter may hold one for ever.
+    drain = setTimeout(() => configuration.plans.endWaiting(), DRAIN_MS)
+  })
   app.addHook('onClose', async () => {
+    clearTimeout(drain)
     await configuration.close()
     grpcCalls.close()
     await agents.close()

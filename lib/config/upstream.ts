@@ -5,7 +5,7 @@ import { nodesOf } from './validate.ts'
 
 /** The variables that `chash` may take its key from: those that a request has before its upstream is chosen. */
 const VARIABLE =
-  /^(?:(?:request_|document_)?uri|server_(?:addr|port|protocol)|remote_(?:addr|port)|query_string|args|host(?:name)?|scheme|request_method|(?:arg|http|cookie)_.+)$/
+  /^(?:(?:request_|document_)?uri|server_(?:addr|name|port|protocol)|remote_(?:addr|port)|query_string|args|host(?:name)?|scheme|request_method|(?:arg|http|cookie)_.+)$/
 const HEADER = /^[a-zA-Z0-9-_]+$/
 /** `name: value` */
 const HEADER_LINE = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*$/

@@ -45,11 +45,7 @@ function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
     let text = message
     let path = pathOf(place, instancePath)
     // An unknown key is reported by its own path, as a schema that is false.
-    if (keyword === 'boolean') {
-      text = 'is no known key'
-      const entry = instancePath.slice(0, instancePath.lastIndexOf('/'))
-      if (lacksConf(value, entry)) add(messages, pathOf(place, entry), 'property "conf" is required')
-    }
+    if (keyword === 'boolean') text = 'is no known key'
     if (keyword === 'enum') text = `must be one of ${(params as { allowedValues: string[] }).allowedValues.join(', ')}`
     if (keyword === 'required') {
       for (const name of (params as { requiredProperties: string[] }).requiredProperties) {
@@ -75,12 +71,6 @@ function errorsOf(schema: TSchema, value: unknown): ReturnType<typeof Value.Erro
   } finally {
     Settings.Set({ maxErrors })
   }
-}
-
-/** Whether there is a plugin's entry without `conf`: then the unknown key stands in place of it. */
-function lacksConf(value: unknown, pointer: string): boolean {
-  if (!/\/plugins\/[^/]+$/.test(pointer) || /\/\d+$/.test(pointer)) return false
-  return (Value.Pointer.Get(value, pointer) as { conf?: unknown } | undefined)?.conf === undefined
 }
 
 function add(messages: Map<string, string[]>, path: string, text: string): void {

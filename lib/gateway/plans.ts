@@ -235,6 +235,11 @@ export class Plans {
     this.#updateUpstreams()
   }
 
+  /** Ends the part of filters in exchanges that wait for them. */
+  endWaiting(): void {
+    for (const filter of this.#holders.keys()) filter.endWaiting()
+  }
+
   /** Ends all plugin contexts. */
   async close(): Promise<void> {
     await Promise.all([...this.#holders.keys()].map((filter) => filter.close()))

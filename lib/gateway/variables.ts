@@ -21,6 +21,7 @@ const VARIABLES: ReadonlyMap<string, Variable> = new Map<string, Variable>([
   ['query_string', queryOf],
   ['is_args', (request) => (queryOf(request) ? '?' : '')],
   ['host', ({ host }) => (host === undefined ? undefined : hostName(host))],
+  ['server_name', ({ host }) => (host === undefined ? undefined : hostName(host))],
   ['hostname', () => hostname()],
   ['http_host', ({ headers }) => headers.host],
   ['scheme', ({ protocol }) => protocol],

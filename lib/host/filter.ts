@@ -36,6 +36,11 @@ export class Filter {
     return context.createHttpContext(stream)
   }
 
+  /** Ends the HTTP contexts that wait for something. */
+  endWaiting(): void {
+    this.#context?.endWaiting()
+  }
+
   /** Ends the plugin context and the HTTP contexts in it. */
   async close(): Promise<void> {
     const context = this.#context

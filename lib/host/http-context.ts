@@ -69,6 +69,11 @@ export class HttpContext extends Context {
     }
   }
 
+  /** Whether a phase waits: for a resume, or for calls. */
+  get waits(): boolean {
+    return this.#settle !== undefined
+  }
+
   get failed(): boolean {
     return this.instance.failure !== undefined
   }

@@ -145,6 +145,11 @@ export class PluginContext extends Context {
     if (this.ended && this.#httpContexts.size === 0) this.finish()
   }
 
+  /** Ends those HTTP contexts that wait for something. */
+  endWaiting(): void {
+    for (const context of [...this.#httpContexts]) if (context.waits) context.end(true)
+  }
+
   /** Ends the context, after the HTTP contexts in it: nobody will serve their exchanges. Resolves when it is deleted. */
   close(): Promise<void> {
     return new Promise((resolve) => {

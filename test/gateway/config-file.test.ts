@@ -48,6 +48,9 @@ routes:
       nodes: { "${node}": 1 }
 `
 
+/** A reference to the environment, as it stands in a file. */
+const variable = (text: string) => ['$', '{{', text, '}}'].join('')
+
 const helloNode = async (t: TestContext) =>
   (await startUpstream(t, (app) => app.get('/*', async () => 'hello world'))).node
 
@@ -125,8 +128,8 @@ test('a JSON file holds the same, and variables of the environment are put into 
   })
   const yaml = await write(
     'a.yaml',
-    `${PLUGINS}${route('$' + '{{TEST_GATEWAY_NODE}}', '$' + '{{TEST_GATEWAY_NONE:=by default}}')}
-# $` + '{{TEST_GATEWAY_UNSET}} is commented out\n'
+    `${PLUGINS}${route(variable('TEST_GATEWAY_NODE'), variable('TEST_GATEWAY_NONE:=by default'))}
+# ${variable('TEST_GATEWAY_UNSET')} is commented out\n`
   )
   const json = await write(
     'b.json',
@@ -134,9 +137,9 @@ test('a JSON file holds the same, and variables of the environment are put into 
       routes: [
         {
           id: 2,
-          uri: '/$' + '{{TEST_GATEWAY_NONE:=json}}',
-          plugins: { wasm_log: { conf: '$' + '{{TEST_GATEWAY_TEXT}}' } },
-          upstream: { nodes: { ['$' + '{{TEST_GATEWAY_NODE}}']: 1 } }
+          uri: `/${variable('TEST_GATEWAY_NONE:=json')}`,
+          plugins: { wasm_log: { conf: variable('TEST_GATEWAY_TEXT') } },
+          upstream: { nodes: { [variable('TEST_GATEWAY_NODE')]: 1 } }
         }
       ]
     })
@@ -146,7 +149,7 @@ test('a JSON file holds the same, and variables of the environment are put into 
   assert.equal((await request(`${app.url}/json`)).text, 'hello world')
   assert.match(app.filterLog()[0]!, /with conf by default in/)
   assert.match(app.filterLog()[1]!, /with conf from "there" in/)
-  const unset = await write('c.yaml', `routes:\n  - uri: /$${'{{TEST_GATEWAY_UNSET}}'}\n`)
+  const unset = await write('c.yaml', `routes:\n  - uri: /${variable('TEST_GATEWAY_UNSET')}\n`)
   assert.match((await refusal(unset)).message, /c\.yaml .*TEST_GATEWAY_UNSET \(line 2\)/)
 })
 
@@ -224,6 +227,20 @@ const REFUSED: readonly [what: string, text: string, code: string, ...places: Re
     /routes\.2\.plugins\.wasm_log\.conf must be/
   ],
   [
+    'a plugin of another language that nobody declares',
+    'routes: [{ id: 1, uri: /a, plugins: { proxy-rewrite: { uri: /b } }, upstream: { nodes: {} } }]\n',
+    'PLUGIN_UNKNOWN',
+    /routes\.1\.plugins\.proxy-rewrite: unknown plugin \[proxy-rewrite\]/
+  ],
+  [
+    'an entry of a plugin that is none',
+    `${PLUGINS}routes:\n  - { id: 1, uri: /a, plugins: { wasm_log: { setting: x, _meta: { priority: high } } } }\n`,
+    'OPTIONS_INVALID',
+    /routes\.1\.plugins\.wasm_log: property "conf" is required/,
+    /routes\.1\.plugins\.wasm_log\.setting: is no known key/,
+    /routes\.1\.plugins\.wasm_log\._meta\.priority/
+  ],
+  [
     'uris and conditions that cannot be',
     'routes: [{ id: 1, uri: a, upstream: { nodes: {} } }, { id: 2, uri: /a, uris: [/b], upstream: { nodes: {} } }, { id: 3, uri: /a, remote_addr: 1.2.3, upstream: { nodes: {} } }, { id: 4, uri: /a, vars: [[arg_a, "=", 1]], upstream: { nodes: {} } }, { id: 5, uri: /a }]\n',
     'OPTIONS_INVALID',
@@ -271,6 +288,14 @@ test('the same id in two files is refused with the file and the place', async (t
   const one = await write('one.yaml', 'upstreams: [{ id: u, nodes: {} }]\n')
   const two = await write('two.yaml', 'upstreams: [{ id: v, nodes: {} }, { id: u, nodes: {} }]\n')
   assert.match((await refusal(one, two)).message, /two\.yaml: upstreams\[1\]\.id: there is another one named "u"/)
+})
+
+test('objects without an id may stand in several files', async (t) => {
+  const { write } = await folder(t)
+  const node = await helloNode(t)
+  const routeOf = (uri: string) => `routes:\n  - { uri: ${uri}, upstream: { nodes: { "${node}": 1 } } }\n`
+  const app = await startWith(t, await write('one.yaml', routeOf('/one')), await write('two.yaml', routeOf('/two')))
+  for (const path of ['/one', '/two']) assert.equal((await request(app.url + path)).status, 200)
 })
 
 test('a section in which everything is commented out is as if it was not there', async (t) => {

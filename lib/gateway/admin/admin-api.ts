@@ -61,7 +61,8 @@ function answerAsJson(scope: FastifyInstance): void {
   scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   scope.setErrorHandler((error: FastifyError, request, reply) => {
     const { statusCode, body } = asAdminError(error)
-    request.log[statusCode >= 500 ? 'error' : 'info']({ err: error }, error.message)
+    if (statusCode >= 500) request.log.error({ err: error }, error.message)
+    else request.log.info(error.message)
     reply.code(statusCode).send(body)
   })
 }

@@ -86,7 +86,7 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
   const exchange = exchangeOf(request)
   const upstream = exchange?.plan.upstream
   if (exchange === null || upstream === undefined) {
-    return sendError(reply, new FST_WASM_UPSTREAM_UNAVAILABLE('the route has no upstream in its config.wasm'))
+    return sendError(reply, new FST_WASM_UPSTREAM_UNAVAILABLE('the route has no upstream'))
   }
   exchange.reconcileHeaders()
   const headers = exchange.requestHeaders

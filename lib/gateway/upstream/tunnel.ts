@@ -77,9 +77,10 @@ function headOf(reply: FastifyReply): string {
   return `${head}\r\n`
 }
 
-/** Sends on what one side says, and closes the other when it closes. */
+/** Sends on what one side says. When that is over, both are closed, as nginx does: a websocket is not for one direction. */
 function connect(from: Duplex, head: Buffer, to: Duplex): void {
   if (head.length > 0) to.write(head)
   from.pipe(to)
+  to.on('finish', () => from.destroy())
   from.on('close', () => to.destroy())
 }

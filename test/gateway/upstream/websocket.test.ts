@@ -76,6 +76,25 @@ test('when the node closes the client is told', async (t) => {
   await until(() => client.destroyed, 'the client’s connection is closed')
 })
 
+test('a client that ends its side ends the websocket, whatever the node does', async (t) => {
+  const server = createServer()
+  server.on('upgrade', (request, socket) => {
+    socket.on('error', () => {})
+    const key = accept(request.headers['sec-websocket-key'] as string)
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${key}\r\n\r\n`
+    )
+    socket.resume()
+  })
+  const node = await startNode(t, () => {}, server)
+  const { app, port } = await start(t, { upstream: { nodes: { [node.address]: 1 } } })
+  const client = open(t, port, handshake('/'))
+  await until(() => client.received().includes('101'), 'it is open')
+  client.end('bye')
+  await until(() => app.wasmGateway.status().upstreams[0]!.nodes[0]!.requests === 0, 'nothing is under way')
+  await until(() => client.destroyed, 'both sides are closed')
+})
+
 test('a client that speaks the protocol talks to a node through the gateway', async (t) => {
   const server = createServer()
   server.on('upgrade', (request, socket) => {

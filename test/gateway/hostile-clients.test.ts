@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict'
+import { connect as connectHttp2, constants } from 'node:http2'
+import { connect, type Socket } from 'node:net'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startApp, startUpstream, type TestApp } from '../app.ts'
+import { eventually } from '../eventually.ts'
+import { request } from '../http.ts'
+import { scripted, wantsRequestBody, wantsResponseBody } from './script.ts'
+
+/** Every way in which a filter may hold a request, each on a path of its own. */
+async function start(t: TestContext, server: object = {}): Promise<TestApp & { reached: string[] }> {
+  const reached: string[] = []
+  const { node } = await startUpstream(t, (app) => {
+    app.get('/auth', async () => {
+      await sleep(5)
+      return ''
+    })
+  })
+  const confs = {
+    paused: { request_headers: [{ op: 'pause' }] },
+    calls: { request_headers: [{ op: 'call', upstream: node, headers: [[':path', '/auth']] }] },
+    body: { request_headers: [wantsRequestBody], request_body: [{ op: 'append_body', of: 'request', value: '!' }] },
+    response: { response_headers: [wantsResponseBody], response_body: [{ op: 'pause' }] },
+    denied: { request_headers: [{ op: 'reply', status: 403, body: 'no' }] }
+  }
+  const app = await startApp(
+    t,
+    { plugins: scripted('a') },
+    (app) => {
+      app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body))
+      for (const [name, conf] of Object.entries(confs)) {
+        app.all(`/${name}`, { config: { wasm: { plugins: { a: { conf } } } } }, async ({ body }) => {
+          reached.push(name)
+          return body ?? 'hello'
+        })
+      }
+    },
+    { logger: false, ...server }
+  )
+  return { ...app, reached }
+}
+
+const alive = ({ app }: TestApp) => {
+  const [status] = app.wasmGateway.status().plugins
+  return status!.http_contexts + status!.calls
+}
+
+test('thousands of HTTP/2 streams that are reset at once leave nothing, and the server goes on', async (t) => {
+  const gateway = await start(t, { http2: true })
+  for (let round = 0; round < 4; round++) {
+    const session = connectHttp2(gateway.url)
+    session.on('error', () => {})
+    const paths = ['/paused', '/calls', '/response', '/denied']
+    for (let i = 0; i < 1000 && !session.destroyed; i++) {
+      const stream = session.request({ ':path': paths[i % paths.length]! })
+      stream.on('error', () => {})
+      // Some before their headers are sent, some when they have been.
+      if (i % 3 === 0) stream.close(constants.NGHTTP2_CANCEL)
+      else setImmediate(() => stream.close(constants.NGHTTP2_CANCEL))
+      if (i % 100 === 0) await sleep(1)
+    }
+    await sleep(50)
+    session.destroy()
+  }
+  await eventually('nothing is alive', () => alive(gateway) === 0)
+  assert(!gateway.reached.includes('denied') && !gateway.reached.includes('paused'))
+  const session = connectHttp2(gateway.url)
+  const stream = session.request({ ':path': '/denied' })
+  const status = await new Promise((resolve) => stream.once('response', (headers) => resolve(headers[':status'])))
+  assert.equal(status, 403)
+  session.destroy()
+})
+
+test('requests that come in one packet are answered in their order, whatever their filters wait for', async (t) => {
+  const { port } = await start(t)
+  const socket = connect(port, '127.0.0.1')
+  const chunks: Buffer[] = []
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk))
+  const one = (path: string, body: string) =>
+    `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+  const bodies = Array.from({ length: 60 }, (_, i) => `body ${i};`)
+  const paths = ['/body', '/calls', '/denied']
+  socket.write(bodies.map((body, i) => one(paths[i % 3]!, body)).join(''))
+  const received = () => Buffer.concat(chunks).toString()
+  await eventually('all are answered', () => received().split('HTTP/1.1 ').length === 61)
+  socket.destroy()
+  const expected = bodies.flatMap((body, i) => (i % 3 === 2 ? [] : [i % 3 === 0 ? `${body}!` : body]))
+  assert.deepEqual(received().match(/body \d+;!?/g), expected)
+})
+
+test('a body that comes byte by byte arrives whole, and one whose client leaves is let go of', async (t) => {
+  const gateway = await start(t)
+  const dribble = async (socket: Socket, text: string) => {
+    for (const char of text) {
+      socket.write(char)
+      await sleep(1)
+    }
+  }
+  const head = 'POST /body HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ncontent-length: 20\r\n\r\n'
+  const whole = connect(gateway.port, '127.0.0.1')
+  let received = ''
+  whole.on('data', (chunk: Buffer) => {
+    received += chunk.toString()
+  })
+  await dribble(whole, `${head}abcdefghijklmnopqrst`)
+  await eventually('it is answered', () => received.endsWith('abcdefghijklmnopqrst!'))
+  whole.destroy()
+  const leaving = Array.from({ length: 100 }, async (_, i) => {
+    const socket = connect(gateway.port, '127.0.0.1')
+    socket.on('error', () => {})
+    socket.write(`${head}${'x'.repeat(i % 20)}`)
+    await sleep(20 + (i % 10))
+    socket.destroy()
+  })
+  await Promise.all(leaving)
+  await eventually('nothing is alive', () => alive(gateway) === 0)
+})
+
+test('a flood of headers is refused by Node before any filter, and as many as it takes are seen', async (t) => {
+  const gateway = await start(t)
+  const many = Object.fromEntries(Array.from({ length: 900 }, (_, i) => [`x-${i}`, '1']))
+  assert.equal((await request(`${gateway.url}/denied`, { headers: many })).status, 403)
+  const large = { 'x-large': 'x'.repeat(17_000) }
+  assert.equal((await request(`${gateway.url}/denied`, { headers: large })).status, 431)
+  await eventually('nothing is alive', () => alive(gateway) === 0)
+})
+
+test('clients that leave at any moment leave nothing, and no denied request reaches its handler', async (t) => {
+  const gateway = await start(t)
+  const paths = ['paused', 'calls', 'body', 'response', 'denied']
+  for (let round = 0; round < 15; round++) {
+    await Promise.all(
+      Array.from({ length: 80 }, async (_, i) => {
+        const socket = connect(gateway.port, '127.0.0.1')
+        socket.on('error', () => {})
+        const path = paths[i % paths.length]
+        socket.write(`POST /${path} HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\n`)
+        await sleep(Math.random() * 12)
+        if (i % 2 === 0) socket.write('body')
+        await sleep(Math.random() * 6)
+        if (i % 7 === 0) socket.resetAndDestroy()
+        else socket.destroy()
+      })
+    )
+  }
+  await eventually('nothing is alive', () => alive(gateway) === 0)
+  assert(!gateway.reached.includes('denied') && !gateway.reached.includes('paused'))
+  assert.equal(gateway.app.wasmGateway.status().plugins[0]!.failures, 0)
+})
