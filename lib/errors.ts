@@ -51,6 +51,11 @@ export const FST_WASM_MODULE_INVALID: WasmErrorConstructor<[string, string]> = c
   'plugin [%s]: not a Proxy-Wasm module that can be loaded: %s'
 )
 
+/** The module is not the one that the plugin's `sha256` names. */
+export const FST_WASM_DIGEST_MISMATCH: WasmErrorConstructor<[string, string, string, string]> = createError<
+  [string, string, string, string, Cause?]
+>('FST_WASM_DIGEST_MISMATCH', 'plugin [%s]: the module %s is refused: its SHA-256 digest is %s, and `sha256` wants %s')
+
 /** The module exports no ABI version of Proxy-Wasm that this host knows. */
 export const FST_WASM_ABI_UNKNOWN: WasmErrorConstructor<[string, string]> = createError<[string, string, Cause?]>(
   'FST_WASM_ABI_UNKNOWN',

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { readConfigFiles } from './config/file.ts'
 import { checkOptions } from './config/resources.ts'
 import type { Options, RouteConfig } from './config/schema.ts'
 import * as errors from './errors.ts'
@@ -8,7 +9,7 @@ import { Configuration } from './gateway/configuration.ts'
 import { addHooks, kProxied, kUnfiltered } from './gateway/hooks.ts'
 import type { Plans } from './gateway/plans.ts'
 import { createRouteHandler } from './gateway/route-handler.ts'
-import { readServices } from './gateway/services.ts'
+import { servicesOf } from './gateway/services.ts'
 import { Upgrades } from './gateway/upgrades.ts'
 import { Agents } from './gateway/upstream/agents.ts'
 import { GrpcCalls } from './gateway/upstream/grpc-calls.ts'
@@ -85,7 +86,8 @@ const DRAIN_MS = 5000
 const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   if (app.hasDecorator('wasmGateway')) throw new errors.FST_WASM_ALREADY_REGISTERED()
   const options = checkOptions(input)
-  const { admin, store, ignored } = await readServices(options)
+  const files = await readConfigFiles(options)
+  const { admin, store, ignored } = servicesOf(options, files)
   if (ignored.length > 0) {
     app.log.warn({ sections: ignored }, `sections of the configuration that have no effect here: ${ignored.join(', ')}`)
   }
@@ -103,7 +105,7 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   })
   const upgrades = new Upgrades(app)
   configuration.plans.onWebsockets = (wanted) => upgrades.accept(wanted)
-  await configuration.load()
+  await configuration.load(files)
 
   const proxy = await createProxy(app, agents)
   app.decorate('wasmGateway', {

@@ -5,7 +5,7 @@ import type { ConfigFileContent } from '../config/file.ts'
 import { loadResources } from '../config/resources.ts'
 import type { PluginDeclaration } from '../config/schema.ts'
 import { loadPlugins } from '../gateway/plugins.ts'
-import { readServices } from '../gateway/services.ts'
+import { servicesOf } from '../gateway/services.ts'
 import type { Plugin } from '../host/index.ts'
 import { checkReport } from './check-report.ts'
 import type { Values } from './command-line.ts'
@@ -51,7 +51,7 @@ export interface CheckedStart extends Start {
 /** Checks configuration files, the modules that they name, and that the filters start with their configurations. */
 export async function check(files: readonly string[], { json }: Values): Promise<number> {
   const { contents, problems } = await readConfigFiles(files)
-  const errors = problems.length > 0 ? problems : await wrongTogether(files, contents)
+  const errors = problems.length > 0 ? problems : wrongTogether(contents)
   const plugins = await checkPlugins(contents)
   const result: Check = {
     ok: errors.length === 0 && plugins.every(({ ok }) => ok),
@@ -65,15 +65,21 @@ export async function check(files: readonly string[], { json }: Values): Promise
 }
 
 /** What is wrong with files that are right by themselves. */
-async function wrongTogether(files: readonly string[], contents: readonly ConfigFileContent[]): Promise<string[]> {
-  const options = { config: [...files] }
+function wrongTogether(contents: readonly ConfigFileContent[]): string[] {
   const admin = contents.find(({ admin }) => admin !== undefined)?.admin
-  const results = await Promise.allSettled([
-    loadResources(options),
-    readServices(options),
-    (async () => compileAddresses(admin?.allow_admin ?? [], 'admin.allow_admin'))()
-  ])
-  return results.flatMap((result) => (result.status === 'rejected' ? problemsOf(result.reason) : []))
+  const checks = [
+    () => loadResources({}, contents),
+    () => servicesOf({}, contents),
+    () => compileAddresses(admin?.allow_admin ?? [], 'admin.allow_admin')
+  ]
+  return checks.flatMap((check) => {
+    try {
+      check()
+      return []
+    } catch (error) {
+      return problemsOf(error as Error)
+    }
+  })
 }
 
 async function checkPlugins(contents: readonly ConfigFileContent[]): Promise<CheckedPlugin[]> {

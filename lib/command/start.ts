@@ -1,6 +1,19 @@
-import { parseAddress } from '../config/validate.ts'
-import type { SharedSettings } from '../gateway/plugins.ts'
-import { foreignFunctionsWith, type Logger, MemoryQueues, MemorySharedData, Metrics, Plugin } from '../host/index.ts'
+import { type DeclaredSettings, type SharedSettings, settingsWith } from '../gateway/plugins.ts'
+import type { CallHosts } from '../gateway/upstream/call-hosts.ts'
+import { schemeOf } from '../gateway/upstream/http-calls.ts'
+import { Upstream } from '../gateway/upstream/upstream.ts'
+import { Upstreams } from '../gateway/upstream/upstreams.ts'
+import {
+  foreignFunctionsWith,
+  type GrpcClient,
+  type HttpCallClient,
+  type Logger,
+  MemoryQueues,
+  MemorySharedData,
+  Metrics,
+  Plugin,
+  type PluginSettings
+} from '../host/index.ts'
 
 /** A line that a filter has logged. */
 export interface LogLine {
@@ -24,7 +37,8 @@ export interface Start {
  */
 export function start(plugin: Plugin, configuration: Buffer | undefined, upstreams: ReadonlySet<string>): Start {
   const log = new StartLog()
-  const own = new Plugin(plugin.module, { ...plugin.settings, ...isolated(log, upstreams) })
+  const declared = plugin.settings as PluginSettings & DeclaredSettings
+  const own = new Plugin(plugin.module, settingsWith(declared, isolated(log, upstreams)))
   if (configuration === undefined) {
     try {
       own.instance()
@@ -45,14 +59,19 @@ export function start(plugin: Plugin, configuration: Buffer | undefined, upstrea
  * answered: a filter that was refused one might refuse to start, which it would not do in the gateway.
  */
 export function isolated(log: Logger, upstreams: ReadonlySet<string>): SharedSettings {
-  const isKnown = (name: string) => upstreams.has(name) || parseAddress(name) !== undefined
+  const upstream = new Upstream({ nodes: {} }, log)
+  const known = new Upstreams((id) => (upstreams.has(id) ? upstream : undefined), log)
   const nothing = () => {}
+  const httpCalls = (hosts?: CallHosts): HttpCallClient => ({
+    dispatch: (call) => known.find(call.upstream, schemeOf(call), hosts) && nothing
+  })
+  const grpcCalls = (hosts?: CallHosts): GrpcClient => ({
+    open: (call) => known.find(call.upstream, 'http', hosts) && { send: nothing, end: nothing, cancel: nothing }
+  })
   return {
     log,
-    httpCalls: { dispatch: ({ upstream }) => (isKnown(upstream) ? nothing : undefined) },
-    grpcCalls: {
-      open: ({ upstream }) => (isKnown(upstream) ? { send: nothing, end: nothing, cancel: nothing } : undefined)
-    },
+    httpCalls: { ...httpCalls(), within: httpCalls },
+    grpcCalls: { ...grpcCalls(), within: grpcCalls },
     sharedData: new MemorySharedData(),
     queues: new MemoryQueues(),
     metrics: new Metrics(),

@@ -17,6 +17,7 @@ const OTHERS = new Set([
 
 /** What a configuration file holds: the lists of the options, and what is said there alone. */
 export interface ConfigFileContent extends Omit<Options, 'config' | 'foreign_functions'> {
+  readonly path: string
   readonly listen?: Listen
   readonly admin?: Admin
   /** Sections of APISIX that have no effect here. */
@@ -54,7 +55,23 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
   const plugins = (wasm?.plugins ?? []).map((plugin) =>
     plugin.file === undefined ? plugin : { ...plugin, file: here(plugin.file) }
   )
-  return { ...rest, ...(store !== undefined && { store: { file: here(store.file) } }), plugins, ignored, hasEnd }
+  return { path, ...rest, ...(store !== undefined && { store: { file: here(store.file) } }), plugins, ignored, hasEnd }
+}
+
+/**
+ * Reads the configuration files that the option `config` names.
+ *
+ * @throws FST_WASM_CONFIG_UNREADABLE, FST_WASM_OPTIONS_INVALID
+ */
+export async function readConfigFiles(options: Options): Promise<ConfigFileContent[]> {
+  const files: ConfigFileContent[] = []
+  for (const path of configFilesOf(options)) files.push(await readConfigFile(path))
+  return files
+}
+
+/** The files that the option `config` names. */
+export function configFilesOf({ config }: Options): string[] {
+  return config === undefined ? [] : [config].flat()
 }
 
 function validated(content: unknown, path: string): ConfigFile {

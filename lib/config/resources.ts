@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
 import {
-  FST_WASM_CONFIG_UNREADABLE,
   FST_WASM_OPTIONS_INVALID,
   FST_WASM_PLUGIN_UNKNOWN,
   FST_WASM_REFERENCE_UNKNOWN,
@@ -8,7 +7,8 @@ import {
 } from '../errors.ts'
 import type { ResourceKind, StoredResource } from '../stores/resource-store.ts'
 import { compileVars } from './expression.ts'
-import { readConfigFile } from './file.ts'
+import type { ConfigFileContent } from './file.ts'
+import { checkHosts } from './hosts.ts'
 import { referencesOf } from './plan.ts'
 import { conditionsOf } from './route.ts'
 import {
@@ -17,7 +17,7 @@ import {
   Options,
   PluginConfig,
   type PluginDeclaration,
-  type PluginEntry,
+  PluginEntry,
   Route,
   Service,
   Upstream
@@ -96,30 +96,15 @@ export function foreignFunctionsOf({ foreign_functions = {} }: Options): Map<str
   return functions
 }
 
-/** The files that the option `config` names. */
-export function configFilesOf({ config }: Options): string[] {
-  return config === undefined ? [] : [config].flat()
-}
-
 /**
- * Reads the configuration files that options name, and checks that everything that these and the files name is there.
+ * Puts together what options and configuration files hold, and checks that everything that they name is there.
  *
  * @param options as `checkOptions` answers them
- * @param ended files that were read before and ended with `#END`: now they must again; those that do are added
- * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_CONFIG_UNREADABLE, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN
+ * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_PLUGIN_UNKNOWN, FST_WASM_REFERENCE_UNKNOWN
  */
-export async function loadResources(options: Options, ended: Set<string> = new Set()): Promise<Resources> {
+export function loadResources(options: Options, files: readonly ConfigFileContent[]): Resources {
   const sources: Source[] = [{ place: '', lists: options }]
-  for (const path of configFilesOf(options)) {
-    const file = await readConfigFile(path)
-    if (ended.has(path) && !file.hasEnd) {
-      const reason =
-        'its last line was #END and is not now; is it still being written? Without #END it is read at a start'
-      throw new FST_WASM_CONFIG_UNREADABLE(path, reason)
-    }
-    if (file.hasEnd) ended.add(path)
-    sources.push({ place: `${path}: `, lists: file })
-  }
+  for (const file of files) sources.push({ place: `${file.path}: `, lists: file })
   const problems = new Problems()
   const resources: Resources = {
     plugins: index(sources, 'plugins', problems),
@@ -165,9 +150,12 @@ function index<Item extends object>(
 ): Map<string, Item> {
   const key = list === 'plugins' ? 'name' : 'id'
   const items = new Map<string, Item>()
+  // One count for all sources, so that objects without an id may stand in each.
+  let count = 0
   for (const { place, lists } of sources) {
     for (const [i, item] of (lists[list] ?? []).entries()) {
-      const id = String((item as Record<string, unknown>)[key] ?? `arr_${i + 1}`)
+      count++
+      const id = String((item as Record<string, unknown>)[key] ?? `arr_${count}`)
       problems.attempt(() => {
         if (items.has(id)) {
           throw new FST_WASM_OPTIONS_INVALID(`${place}${list}[${i}].${key}: there is another one named "${id}"`)
@@ -180,19 +168,21 @@ function index<Item extends object>(
 }
 
 function check(resources: Resources, problems: Problems): void {
-  for (const plugin of resources.plugins.values()) problems.attempt(() => checkPlugin(plugin))
+  for (const plugin of resources.plugins.values()) problems.attempt(() => checkPlugin(plugin, resources))
   for (const kind of ['upstreams', 'services', 'plugin_configs', 'global_rules', 'routes'] as const) {
     for (const id of resources[kind].keys()) problems.attempt(() => checkResource(resources, kind, id))
   }
 }
 
-function checkPlugin({ name, file, module, conf, semantics }: PluginDeclaration): void {
+function checkPlugin(plugin: PluginDeclaration, { upstreams }: Resources): void {
+  const { name, file, module, conf, semantics, hosts = [] } = plugin
   // Such keys of an object are not to be told from what every object has.
   if (name in {}) throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: a plugin cannot have this name`)
   if ((file === undefined) === (module === undefined)) {
     throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: exactly one of file and module is required`)
   }
   if (conf !== undefined) configurationOf({ conf }, `plugins.${name}`, semantics)
+  checkHosts(hosts, `plugins.${name}.hosts`, (id) => upstreams.has(id))
 }
 
 /** Is told of a reference to what is not there. */
@@ -352,8 +342,12 @@ function checkEntry(resources: Resources, name: string, entry: PluginEntry, plac
   if (declaration === undefined) {
     throw new FST_WASM_PLUGIN_UNKNOWN(place, name, [...resources.plugins.keys()].join(', ') || 'none')
   }
-  configurationOf(entry, place, declaration.semantics)
-  if (entry._meta?.filter !== undefined) compileVars(entry._meta.filter, `${place}._meta.filter`)
+  const problems = new Problems()
+  problems.attempt(() => configurationOf(entry, place, declaration.semantics))
+  const isEntry = problems.attempt(() => validate(PluginEntry, entry, place))
+  const { filter } = (isEntry && entry._meta) || {}
+  if (filter !== undefined) problems.attempt(() => compileVars(filter, `${place}._meta.filter`))
+  problems.throw()
 }
 
 function raise(error: WasmError): never {

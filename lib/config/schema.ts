@@ -36,7 +36,9 @@ const Limits = Type.Object(
     /** MiB of a body that are buffered for a filter */
     body_mib: Optional(Type.Number({ minimum: 0, default: 8 })),
     /** http and gRPC calls of one exchange that are not answered yet */
-    http_calls: Optional(Type.Integer({ minimum: 0, default: 64 }))
+    http_calls: Optional(Type.Integer({ minimum: 0, default: 64 })),
+    /** Lines that it logs in a second */
+    log_lines: Optional(Type.Integer({ minimum: 0, default: 1000 }))
   },
   { ...closed, default: {} }
 )
@@ -57,6 +59,12 @@ export const PluginDeclaration = Type.Object(
     env: Optional(Type.Record(Type.String(), Type.String({ pattern: '^[^\\u0000]*$' }), { default: {} })),
     /** Of a plugin context that no route uses. Checked by hand, as a route's. */
     conf: Optional(Type.Unsafe<string | object>({})),
+    /** The digest that its module must have */
+    sha256: Optional(Type.String({ pattern: '^[0-9a-fA-F]{64}$' })),
+    /** What its calls may reach: ids of upstreams, `host`, `host:port`, `*.domain`, addresses, networks; absent: anything. */
+    hosts: Optional(Type.Array(Type.String())),
+    /** The host functions that it may call, or that a report says which it does; absent: all. */
+    allow: Optional(Type.Union([Type.Array(Type.String()), Type.Object({ report: Type.Boolean() }, closed)])),
     limits: Optional(Limits)
   },
   closed
@@ -87,7 +95,8 @@ export const PluginEntry = Type.Object(
   closed
 )
 
-const Plugins = Type.Record(Type.String(), PluginEntry)
+/** By name. The entries are checked where it is known that there are plugins of these names: others have other entries. */
+const Plugins = Type.Record(Type.String(), Type.Unsafe<Static<typeof PluginEntry>>({ type: 'object' }))
 
 /** Seconds. */
 const Timeout = Type.Object(

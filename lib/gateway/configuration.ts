@@ -1,6 +1,6 @@
+import { type ConfigFileContent, configFilesOf, readConfigFiles } from '../config/file.ts'
 import {
   checkOptions,
-  configFilesOf,
   foreignFunctionsOf,
   isDangling,
   keepUnchanged,
@@ -12,6 +12,7 @@ import {
 } from '../config/resources.ts'
 import type { Options } from '../config/schema.ts'
 import { type FileWatch, watchFiles } from '../config/watch.ts'
+import { FST_WASM_CONFIG_UNREADABLE } from '../errors.ts'
 import { foreignFunctionsWith, type Logger, type Plugin, type PluginStatus } from '../host/index.ts'
 import { RESOURCE_KINDS, type ResourceKind, type ResourceStore, type StoredResource } from '../stores/resource-store.ts'
 import type { AdminTarget } from './admin/target.ts'
@@ -69,12 +70,13 @@ export class Configuration implements AdminTarget {
    * Reads everything for the first time. An object of the store that is wrong is logged, and left out; one that refers to
    * what is not there is logged.
    *
+   * @param files those of the options, as they have just been read
    * @throws FST_WASM_…
    */
-  async load(): Promise<void> {
+  async load(files: readonly ConfigFileContent[]): Promise<void> {
     for (const object of await this.#store.load()) this.#stored.get(object.kind)?.set(object.id, object)
     this.#watchFiles()
-    await this.#replace(this.#options, {
+    await this.#replace(this.#options, files, {
       refused: ({ kind, id }, error) => {
         this.#log.error({ err: error }, `the stored object ${kind}/${id} is left out: ${error.message}`)
       },
@@ -128,7 +130,7 @@ export class Configuration implements AdminTarget {
       const next = options === undefined ? this.#options : checkOptions(options)
       const refusedBefore = this.#refused
       const before = this.resources
-      await this.#replace(next, {
+      await this.#replace(next, await readConfigFiles(next), {
         refused: (object, error) => {
           if (!refusedBefore.has(object)) throw error
         },
@@ -159,8 +161,9 @@ export class Configuration implements AdminTarget {
     })
   }
 
-  async #replace(options: Options, problems: StoredProblems): Promise<void> {
-    const declared = await loadResources(options, this.#endedFiles)
+  async #replace(options: Options, files: readonly ConfigFileContent[], problems: StoredProblems): Promise<void> {
+    this.#checkEnds(files)
+    const declared = loadResources(options, files)
     const refused = new Set<StoredResource>()
     const all = withStored(declared, this.#stored, {
       refused: (object, error) => {
@@ -178,6 +181,18 @@ export class Configuration implements AdminTarget {
     this.#resources = resources
     this.#plugins = plugins
     this.#refused = refused
+  }
+
+  /** A file that is written in place may be seen half: that is found out where it had an end before. */
+  #checkEnds(files: readonly ConfigFileContent[]): void {
+    for (const { path, hasEnd } of files) {
+      if (hasEnd) this.#endedFiles.add(path)
+      else if (this.#endedFiles.has(path)) {
+        const reason =
+          'its last line was #END and is not now; is it still being written? Without #END it is read at a start'
+        throw new FST_WASM_CONFIG_UNREADABLE(path, reason)
+      }
+    }
   }
 
   #logDangling({ kind, id }: StoredResource, error: Error): void {

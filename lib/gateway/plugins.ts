@@ -3,29 +3,46 @@ import { isDeepStrictEqual } from 'node:util'
 import { Problems } from '../config/resources.ts'
 import type { PluginDeclaration } from '../config/schema.ts'
 import { serialize } from '../config/validate.ts'
-import { FST_WASM_FILE_UNREADABLE } from '../errors.ts'
+import { FST_WASM_DIGEST_MISMATCH, FST_WASM_FILE_UNREADABLE } from '../errors.ts'
 import {
+  type AllowedFunctions,
+  allowOnly,
   DEFAULT_LIMITS,
   DEFAULT_MODULE_LIMITS,
   digestOf,
+  type GrpcClient,
+  type HttpCallClient,
   loadModule,
   type Module,
   type ModuleLimits,
   Plugin,
-  type PluginSettings
+  type PluginSettings,
+  UseReport
 } from '../host/index.ts'
+import { CallHosts } from './upstream/call-hosts.ts'
+
+/** Makes calls anywhere, or those of a plugin that may reach some hosts only. */
+type Restrictable<Client> = Client & { within(hosts: CallHosts): Client }
 
 /** What all plugins of a gateway share. */
-export type SharedSettings = Pick<
-  PluginSettings,
-  'log' | 'httpCalls' | 'grpcCalls' | 'sharedData' | 'queues' | 'metrics' | 'foreignFunctions'
->
+export interface SharedSettings
+  extends Pick<PluginSettings, 'log' | 'sharedData' | 'queues' | 'metrics' | 'foreignFunctions'> {
+  readonly httpCalls: Restrictable<HttpCallClient>
+  readonly grpcCalls: Restrictable<GrpcClient>
+}
+
+/** What a plugin's declaration says of its instances. */
+export interface DeclaredSettings extends Omit<PluginSettings, keyof SharedSettings> {
+  /** What its calls may reach; `undefined`: anything. */
+  readonly hosts: CallHosts | undefined
+}
 
 /**
  * Reads and compiles the modules of all declared plugins, side by side, each module once. A plugin of before stays, with its
  * instance, when neither its module (by digest) nor what its instance was made with has changed.
  *
- * @throws FST_WASM_FILE_UNREADABLE, FST_WASM_MODULE_INVALID, FST_WASM_ABI_UNKNOWN; FST_WASM_OPTIONS_INVALID with several
+ * @throws FST_WASM_FILE_UNREADABLE, FST_WASM_DIGEST_MISMATCH, FST_WASM_MODULE_INVALID, FST_WASM_ABI_UNKNOWN;
+ *   FST_WASM_OPTIONS_INVALID, also with several of them
  */
 export async function loadPlugins(
   declarations: Iterable<PluginDeclaration>,
@@ -38,9 +55,10 @@ export async function loadPlugins(
     const { name } = declaration
     const bytes = declaration.module ?? (await read(declaration))
     const digest = digestOf(bytes)
+    checkDigest(declaration, digest)
     const limits = moduleLimitsOf(declaration)
     const key = keyOf(digest, limits)
-    const settings = { ...settingsOf(declaration), ...shared }
+    const settings = settingsWith(settingsOf(declaration), shared)
     const previous = before.get(name)
     const isSame = previous !== undefined && keyOf(previous.module.digest, previous.module.limits) === key
     if (isSame && hasSettings(previous, settings)) return [name, previous]
@@ -73,8 +91,16 @@ function moduleLimitsOf({ limits }: PluginDeclaration): ModuleLimits {
   return { stoppable: limits?.call_ms !== 0, memoryMib: limits?.memory_mib ?? memoryMib }
 }
 
-function settingsOf(declaration: PluginDeclaration): Omit<PluginSettings, keyof SharedSettings> {
-  const { name, vm_conf, limits } = declaration
+/** The settings of a plugin, with its part of what all share. */
+export function settingsWith(declared: DeclaredSettings, shared: SharedSettings): PluginSettings & DeclaredSettings {
+  const { hosts } = declared
+  const settings = { ...declared, ...shared }
+  if (hosts === undefined) return settings
+  return { ...settings, httpCalls: shared.httpCalls.within(hosts), grpcCalls: shared.grpcCalls.within(hosts) }
+}
+
+function settingsOf(declaration: PluginDeclaration): DeclaredSettings {
+  const { name, vm_conf, limits, hosts } = declaration
   return {
     name,
     semantics: declaration.semantics ?? 'apisix',
@@ -84,20 +110,38 @@ function settingsOf(declaration: PluginDeclaration): Omit<PluginSettings, keyof 
     environment: declaration.env ?? {},
     limits: {
       callMs: limits?.call_ms ?? DEFAULT_LIMITS.callMs,
-      startMs: limits?.start_ms ?? DEFAULT_LIMITS.startMs
-    }
+      startMs: limits?.start_ms ?? DEFAULT_LIMITS.startMs,
+      httpCalls: limits?.http_calls ?? DEFAULT_LIMITS.httpCalls,
+      logLines: limits?.log_lines ?? DEFAULT_LIMITS.logLines
+    },
+    allow: allowOf(declaration),
+    hosts: hosts && new CallHosts(name, hosts)
   }
 }
 
-function hasSettings({ settings }: Plugin, wanted: PluginSettings): boolean {
+function allowOf({ name, allow }: PluginDeclaration): AllowedFunctions | undefined {
+  if (Array.isArray(allow)) return allowOnly(allow, `plugins.${name}.allow`)
+  return allow?.report === true ? new UseReport() : undefined
+}
+
+function hasSettings(plugin: Plugin, wanted: DeclaredSettings): boolean {
+  const settings = plugin.settings as PluginSettings & DeclaredSettings
   return (
     settings.semantics === wanted.semantics &&
     settings.vmId === wanted.vmId &&
     settings.rootId === wanted.rootId &&
     settings.vmConfiguration.equals(wanted.vmConfiguration) &&
     isDeepStrictEqual(settings.environment, wanted.environment) &&
-    isDeepStrictEqual(settings.limits, wanted.limits)
+    isDeepStrictEqual(settings.limits, wanted.limits) &&
+    // Sets by what is in them; reports among each other are the same, whatever they have seen.
+    isDeepStrictEqual(settings.allow, wanted.allow) &&
+    isDeepStrictEqual(settings.hosts?.list, wanted.hosts?.list)
   )
+}
+
+function checkDigest({ name, file, sha256 }: PluginDeclaration, digest: string): void {
+  if (sha256 === undefined || sha256.toLowerCase() === digest) return
+  throw new FST_WASM_DIGEST_MISMATCH(name, file ?? 'given in code', digest, sha256.toLowerCase())
 }
 
 async function read({ name, file }: PluginDeclaration): Promise<Uint8Array> {

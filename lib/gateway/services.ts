@@ -1,5 +1,4 @@
-import { readConfigFile } from '../config/file.ts'
-import { configFilesOf } from '../config/resources.ts'
+import type { ConfigFileContent } from '../config/file.ts'
 import type { Admin, Options } from '../config/schema.ts'
 import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
 import { FileResourceStore } from '../stores/file-resource-store.ts'
@@ -15,15 +14,14 @@ export interface Services {
 }
 
 /**
- * Reads the Admin API's options and the store's, in the options or else in the files.
+ * Finds the Admin API's options and the store's, in the options or else in the files.
  *
- * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_CONFIG_UNREADABLE
+ * @throws FST_WASM_OPTIONS_INVALID
  */
-export async function readServices(options: Options): Promise<Services> {
+export function servicesOf(options: Options, files: readonly ConfigFileContent[]): Services {
   let { admin, store } = options
   const ignored = new Set<string>()
-  for (const path of configFilesOf(options)) {
-    const file = await readConfigFile(path)
+  for (const file of files) {
     admin ??= file.admin
     store ??= file.store
     for (const section of file.ignored) ignored.add(section)

@@ -2,9 +2,11 @@ import { FST_WASM_START_FAILED, FST_WASM_TRAP } from '../errors.ts'
 import type { Queues } from '../stores/queues.ts'
 import type { SharedData } from '../stores/shared-data.ts'
 import { createImports } from './abi/imports.ts'
+import type { AllowedFunctions } from './capabilities.ts'
 import type { Context } from './context.ts'
 import type { ForeignFunction } from './foreign-functions.ts'
 import { HttpContext } from './http-context.ts'
+import { DEFAULT_LIMITS, type InstanceLimits } from './limits.ts'
 import { Memory } from './memory.ts'
 import { arm, enterModule, leaveModule, wasStopped } from './metering/clock.ts'
 import type { Metrics } from './metrics.ts'
@@ -65,17 +67,9 @@ export interface PluginSettings {
   readonly foreignFunctions: ReadonlyMap<string, ForeignFunction>
   /** By default `DEFAULT_LIMITS` */
   readonly limits?: InstanceLimits
+  /** The host functions that it may call; absent: all. */
+  readonly allow?: AllowedFunctions | undefined
 }
-
-/** What an instance may take. */
-export interface InstanceLimits {
-  /** Milliseconds that one call into it may take, 0: as many as it likes */
-  readonly callMs: number
-  /** The same of its start, and of that of a plugin context with its configuration */
-  readonly startMs: number
-}
-
-export const DEFAULT_LIMITS: InstanceLimits = { callMs: 1000, startMs: 10_000 }
 
 /**
  * One instance of a module, with a linear memory of its own: the "VM" of the specification. It is entered through `call`

@@ -1,14 +1,19 @@
+import { CallCounts } from './call-counts.ts'
 import type { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Instance } from './instance.ts'
+import { DEFAULT_LIMITS } from './limits.ts'
 import { OutstandingGrpc } from './outstanding-grpc.ts'
 import { NO_STATUS, type PluginContext } from './plugin-context.ts'
+import { Refusal } from './refusals.ts'
 import type { HttpCall, HttpCallResponse } from './stream.ts'
 
 interface OutstandingCall {
   readonly context: Context
   /** The phase of the HTTP context that may wait for it. */
   readonly phase: number
+  /** What it holds, in bytes */
+  readonly size: number
   readonly abort: () => void
 }
 
@@ -23,11 +28,35 @@ export class OutstandingCalls {
   readonly grpc: OutstandingGrpc
   readonly #instance: Instance
   readonly #calls: Map<number, OutstandingCall> = new Map()
+  readonly #counts: CallCounts
+  readonly #refusal: Refusal = new Refusal()
   #lastId = 0
 
   constructor(instance: Instance) {
     this.#instance = instance
-    this.grpc = new OutstandingGrpc(instance, () => this.#takeId())
+    const { httpCalls } = instance.settings.limits ?? DEFAULT_LIMITS
+    this.#counts = new CallCounts(httpCalls)
+    this.grpc = new OutstandingGrpc(instance, this.#counts, () => this.#takeId())
+  }
+
+  /** What is counted against the limits. */
+  get usage(): CallCounts['usage'] {
+    return this.#counts.usage
+  }
+
+  /**
+   * Whether a context may make one more call of any kind. When not, that is warned of.
+   *
+   * @param size what it would hold, in bytes
+   */
+  admits(context: Context, size: number): boolean {
+    if (this.#counts.hasRoom(context, size)) {
+      this.#refusal.worked()
+      return true
+    }
+    const why = 'one more call is refused: too many are not answered yet, or they hold too much (limits.http_calls)'
+    this.#refusal.refused(this.#instance.settings, why)
+    return false
   }
 
   get size(): number {
@@ -40,17 +69,19 @@ export class OutstandingCalls {
   }
 
   /**
-   * Sends a call on behalf of a context; an HTTP context waits for it.
+   * Sends a call on behalf of a context that may make one more; an HTTP context waits for it.
    *
+   * @param size what it holds, in bytes
    * @returns the id of the call; `undefined` when it cannot be sent anywhere
    */
-  dispatch(context: Context, call: HttpCall): number | undefined {
+  dispatch(context: Context, call: HttpCall, size: number): number | undefined {
     const id = this.#takeId()
     const abort = this.#instance.settings.httpCalls.dispatch(call, (response, reason) => {
       this.#answer(id, response, reason)
     })
     if (abort === undefined) return undefined
-    this.#calls.set(id, { context, phase: context instanceof HttpContext ? context.callDispatched() : 0, abort })
+    this.#calls.set(id, { context, phase: context instanceof HttpContext ? context.callDispatched() : 0, size, abort })
+    this.#counts.add(context, size)
     return id
   }
 
@@ -69,23 +100,30 @@ export class OutstandingCalls {
   /** Aborts what a plugin context and its HTTP contexts have under way, without an answer. */
   cancel(root: PluginContext): void {
     for (const [id, call] of this.#calls) {
-      if (call.context.root !== root) continue
-      this.#calls.delete(id)
-      call.abort()
+      if (call.context.root === root) this.#cancel(id, call)
     }
     this.grpc.cancelOf(root)
   }
 
   cancelAll(): void {
-    for (const call of this.#calls.values()) call.abort()
-    this.#calls.clear()
+    for (const [id, call] of this.#calls) this.#cancel(id, call)
     this.grpc.cancelAll()
+  }
+
+  #cancel(id: number, call: OutstandingCall): void {
+    this.#remove(id, call)
+    call.abort()
+  }
+
+  #remove(id: number, { context, size }: OutstandingCall): void {
+    this.#calls.delete(id)
+    this.#counts.remove(context, size)
   }
 
   #answer(id: number, response: HttpCallResponse | undefined, reason: string = 'reset'): void {
     const call = this.#calls.get(id)
     if (call === undefined) return
-    this.#calls.delete(id)
+    this.#remove(id, call)
     const { root } = call.context
     const { proxy_on_http_call_response } = this.#instance.callbacks
     if (proxy_on_http_call_response !== undefined) {

@@ -1,3 +1,4 @@
+import type { CallCounts } from './call-counts.ts'
 import type { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Callback, Instance } from './instance.ts'
@@ -16,6 +17,8 @@ interface Exchange {
   readonly unary: boolean
   /** The phase of the HTTP context that may wait for it. */
   readonly phase: number
+  /** What it was begun with, in bytes */
+  readonly size: number
   readonly stream: GrpcStream
   /** Whether the filter has sent its last message. */
   halfClosed: boolean
@@ -30,12 +33,17 @@ interface Exchange {
  */
 export class OutstandingGrpc {
   readonly #instance: Instance
+  readonly #counts: CallCounts
   readonly #takeId: () => number
   readonly #exchanges: Map<number, Exchange> = new Map()
 
-  /** @param takeId an id that no call of any kind has */
-  constructor(instance: Instance, takeId: () => number) {
+  /**
+   * @param counts of calls of all kinds
+   * @param takeId an id that no call of any kind has
+   */
+  constructor(instance: Instance, counts: CallCounts, takeId: () => number) {
     this.#instance = instance
+    this.#counts = counts
     this.#takeId = takeId
   }
 
@@ -48,11 +56,12 @@ export class OutstandingGrpc {
   }
 
   /**
-   * Makes a unary call on behalf of a context; an HTTP context waits for it as for an http call.
+   * Makes a unary call on behalf of a context that may make one more; an HTTP context waits for it as for an http call.
    *
+   * @param size what it holds, in bytes
    * @returns its id; `undefined` when there is no such upstream
    */
-  call(context: Context, call: GrpcCall, message: Buffer): number | undefined {
+  call(context: Context, call: GrpcCall, message: Buffer, size: number): number | undefined {
     const id = this.#takeId()
     const stream = this.#client.open(call, {
       initialMetadata() {},
@@ -63,21 +72,22 @@ export class OutstandingGrpc {
     if (stream === undefined) return undefined
     stream.send(message, true)
     const phase = context instanceof HttpContext ? context.callDispatched() : NO_PHASE
-    this.#add(id, context, true, phase, stream)
+    this.#add(id, context, true, phase, size, stream)
     return id
   }
 
   /**
-   * Opens a stream on behalf of a context.
+   * Opens a stream on behalf of a context that may make one more call.
    *
+   * @param size what it holds, in bytes
    * @returns its id; `undefined` when there is no such upstream
    */
-  open(context: Context, call: GrpcCall): number | undefined {
+  open(context: Context, call: GrpcCall, size: number): number | undefined {
     const id = this.#takeId()
     const stream = this.#client.open(call, this.#streamEvents(id))
     if (stream === undefined) return undefined
     if (context instanceof HttpContext) context.streamOpened()
-    this.#add(id, context, false, NO_PHASE, stream)
+    this.#add(id, context, false, NO_PHASE, size, stream)
     return id
   }
 
@@ -136,25 +146,29 @@ export class OutstandingGrpc {
   cancelOf(root: PluginContext): void {
     for (const [id, exchange] of this.#exchanges) {
       if (exchange.context.root !== root) continue
-      this.#exchanges.delete(id)
+      this.#remove(id)
       exchange.stream.cancel()
     }
   }
 
   cancelAll(): void {
-    for (const { stream } of this.#exchanges.values()) stream.cancel()
-    this.#exchanges.clear()
+    for (const [id, { stream }] of this.#exchanges) {
+      this.#remove(id)
+      stream.cancel()
+    }
   }
 
   get #client() {
     return this.#instance.settings.grpcCalls
   }
 
-  #add(id: number, context: Context, unary: boolean, phase: number, stream: GrpcStream): void {
+  #add(id: number, context: Context, unary: boolean, phase: number, size: number, stream: GrpcStream): void {
+    this.#counts.add(context, size)
     this.#exchanges.set(id, {
       context,
       unary,
       phase,
+      size,
       stream,
       halfClosed: unary,
       answer: undefined,
@@ -164,7 +178,9 @@ export class OutstandingGrpc {
 
   #remove(id: number): Exchange | undefined {
     const exchange = this.#exchanges.get(id)
+    if (exchange === undefined) return undefined
     this.#exchanges.delete(id)
+    this.#counts.remove(exchange.context, exchange.size)
     return exchange
   }
 

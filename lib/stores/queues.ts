@@ -1,3 +1,5 @@
+import { ownCopy } from './own-copy.ts'
+
 /** Queues of filters, by `vm_id` and name. They outlive the instances that use them. */
 export interface Queues {
   /**
@@ -5,94 +7,170 @@ export interface Queues {
    *
    * @param onReady called once for every item that comes, in a later turn of the event loop; it stands in place of that of
    *   an earlier registration. Of what came when nobody was registered it is told too, as far as it is still there
-   * @returns the id of the queue, and what ends the notifications
+   * @returns the id of the queue, 0 when there is no room for another one; and what ends the notifications
    */
   register(vmId: string, name: string, onReady: (id: number) => void): { id: number; unregister: () => void }
   /** The id of a queue that was registered. */
   resolve(vmId: string, name: string): number | undefined
-  /** @returns false when there is no such queue */
-  enqueue(id: number, item: Buffer): boolean
+  /**
+   * @param item is valid for as long as the call lasts: what is kept is a copy
+   * @returns false when there is no such queue, `undefined` when there is no room for the item
+   */
+  enqueue(id: number, item: Buffer): boolean | undefined
   /** @returns `null` when the queue is empty, `undefined` when there is none */
   dequeue(id: number): Buffer | null | undefined
 }
 
+/** What the queues of one `vm_id` may take. */
+export interface QueueLimits {
+  /** Of all items, and of the names of the queues */
+  readonly bytes: number
+  /** In all queues together */
+  readonly items: number
+  readonly queues: number
+}
+
+export const QUEUE_LIMITS: QueueLimits = { bytes: 64 * 1024 * 1024, items: 262_144, queues: 1024 }
+
+/** How long one turn of the event loop tells of items: a filter that is told may put more into the queue. */
+const TELL_MS = 10
+
+const NOTHING = Buffer.alloc(0)
+
+/** The queues of one `vm_id`. */
+interface Scope {
+  readonly queues: Map<string, Queue>
+  bytes: number
+  items: number
+}
+
 class Queue {
   readonly id: number
+  readonly scope: Scope
   readonly #items: Buffer[] = []
   #first = 0
   #onReady: ((id: number) => void) | undefined
+  /** Of how many items is to be told. A number, not a callback for each: items may come and go in one call of a filter. */
+  #untold = 0
+  #telling = false
   /** How many items came when nobody was registered. */
   #unheard = 0
 
-  constructor(id: number) {
+  constructor(id: number, scope: Scope) {
     this.id = id
+    this.scope = scope
   }
 
   push(item: Buffer): void {
     this.#items.push(item)
-    setImmediate(() => this.#tell())
+    this.scope.items++
+    this.scope.bytes += item.length
+    this.#untold++
+    this.#tellLater()
   }
 
   shift(): Buffer | null {
     if (this.#first === this.#items.length) return null
     const item = this.#items[this.#first]!
+    this.#items[this.#first] = NOTHING
     this.#first++
     // Removing from the front of an array costs its length: once in a while is enough.
     if (this.#first * 2 > this.#items.length) {
       this.#items.splice(0, this.#first)
       this.#first = 0
     }
+    this.scope.items--
+    this.scope.bytes -= item.length
     return item
   }
 
   register(onReady: (id: number) => void): () => void {
     this.#onReady = onReady
     // A consumer that takes an item for each call would stay behind for ever by those that came between two registrations.
-    const missed = Math.min(this.#unheard, this.#items.length - this.#first)
+    this.#untold += Math.min(this.#unheard, this.#items.length - this.#first)
     this.#unheard = 0
-    for (let i = 0; i < missed; i++) setImmediate(() => this.#tell())
+    this.#tellLater()
     return () => {
       if (this.#onReady === onReady) this.#onReady = undefined
     }
   }
 
+  #tellLater(): void {
+    if (this.#telling || this.#untold === 0) return
+    this.#telling = true
+    setImmediate(() => {
+      this.#telling = false
+      this.#tell()
+      this.#tellLater()
+    })
+  }
+
   #tell(): void {
-    if (this.#onReady === undefined) this.#unheard++
-    else this.#onReady(this.id)
+    const until = performance.now() + TELL_MS
+    // Of what comes meanwhile it is told in another turn.
+    for (let due = this.#untold; due > 0; due--) {
+      this.#untold--
+      if (this.#onReady === undefined) this.#unheard++
+      else {
+        this.#onReady(this.id)
+        if (performance.now() > until) return
+      }
+    }
   }
 }
 
 /** Queues in the memory of this process. */
 export class MemoryQueues implements Queues {
+  readonly #limits: QueueLimits
   readonly #byId: Map<number, Queue> = new Map()
-  readonly #byName: Map<string, Map<string, Queue>> = new Map()
+  readonly #scopes: Map<string, Scope> = new Map()
+
+  constructor(limits: Partial<QueueLimits> = {}) {
+    this.#limits = { ...QUEUE_LIMITS, ...limits }
+  }
 
   register(vmId: string, name: string, onReady: (id: number) => void): { id: number; unregister: () => void } {
-    let names = this.#byName.get(vmId)
-    if (names === undefined) {
-      names = new Map()
-      this.#byName.set(vmId, names)
+    let scope = this.#scopes.get(vmId)
+    if (scope === undefined) {
+      scope = { queues: new Map(), bytes: 0, items: 0 }
+      this.#scopes.set(vmId, scope)
     }
-    let queue = names.get(name)
+    let queue = scope.queues.get(name)
     if (queue === undefined) {
-      queue = new Queue(this.#byId.size + 1)
-      names.set(name, queue)
+      if (scope.queues.size >= this.#limits.queues || !this.#fits(scope, name.length)) {
+        return { id: 0, unregister() {} }
+      }
+      queue = new Queue(this.#byId.size + 1, scope)
+      scope.queues.set(name, queue)
+      scope.bytes += name.length
       this.#byId.set(queue.id, queue)
     }
     return { id: queue.id, unregister: queue.register(onReady) }
   }
 
   resolve(vmId: string, name: string): number | undefined {
-    return this.#byName.get(vmId)?.get(name)?.id
+    return this.#scopes.get(vmId)?.queues.get(name)?.id
   }
 
-  enqueue(id: number, item: Buffer): boolean {
+  enqueue(id: number, item: Buffer): boolean | undefined {
     const queue = this.#byId.get(id)
-    queue?.push(item)
-    return queue !== undefined
+    if (queue === undefined) return false
+    if (queue.scope.items >= this.#limits.items || !this.#fits(queue.scope, item.length)) return undefined
+    queue.push(ownCopy(item))
+    return true
   }
 
   dequeue(id: number): Buffer | null | undefined {
     return this.#byId.get(id)?.shift()
+  }
+
+  /** What a `vm_id` has taken of what it may take. */
+  usage(vmId: string): QueueLimits {
+    const scope = this.#scopes.get(vmId)
+    return { bytes: scope?.bytes ?? 0, items: scope?.items ?? 0, queues: scope?.queues.size ?? 0 }
+  }
+
+  #fits(scope: Scope, bytes: number): boolean {
+    return scope.bytes + bytes <= this.#limits.bytes
   }
 }

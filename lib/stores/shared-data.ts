@@ -1,3 +1,5 @@
+import { ownCopy } from './own-copy.ts'
+
 /** A value that filters share, and the number that changes with it. */
 export interface SharedValue {
   readonly value: Buffer
@@ -9,32 +11,64 @@ export interface SharedValue {
 export interface SharedData {
   get(vmId: string, key: string): SharedValue | undefined
   /**
+   * @param value is valid for as long as the call lasts: what is kept is a copy
    * @param cas 0 sets in any case; another number only when the value still has it, or there is none
-   * @returns whether it was set
+   * @returns whether it was set; `undefined` when there is no room for it, and what was there stays
    */
-  set(vmId: string, key: string, value: Buffer, cas: number): boolean
+  set(vmId: string, key: string, value: Buffer, cas: number): boolean | undefined
+}
+
+/** What the shared data of one `vm_id` may take. */
+export interface SharedDataLimits {
+  /** Of keys and values together */
+  readonly bytes: number
+  readonly keys: number
+}
+
+export const SHARED_DATA_LIMITS: SharedDataLimits = { bytes: 64 * 1024 * 1024, keys: 262_144 }
+
+/** The shared data of one `vm_id`. */
+interface Scope {
+  readonly values: Map<string, SharedValue>
+  bytes: number
 }
 
 /** Shared data in the memory of this process. */
 export class MemorySharedData implements SharedData {
-  readonly #values: Map<string, Map<string, SharedValue>> = new Map()
+  readonly #limits: SharedDataLimits
+  readonly #scopes: Map<string, Scope> = new Map()
   #lastCas = 0
 
-  get(vmId: string, key: string): SharedValue | undefined {
-    return this.#values.get(vmId)?.get(key)
+  constructor(limits: Partial<SharedDataLimits> = {}) {
+    this.#limits = { ...SHARED_DATA_LIMITS, ...limits }
   }
 
-  set(vmId: string, key: string, value: Buffer, cas: number): boolean {
-    let values = this.#values.get(vmId)
-    if (values === undefined) {
-      values = new Map()
-      this.#values.set(vmId, values)
+  get(vmId: string, key: string): SharedValue | undefined {
+    return this.#scopes.get(vmId)?.values.get(key)
+  }
+
+  set(vmId: string, key: string, value: Buffer, cas: number): boolean | undefined {
+    let scope = this.#scopes.get(vmId)
+    if (scope === undefined) {
+      scope = { values: new Map(), bytes: 0 }
+      this.#scopes.set(vmId, scope)
     }
+    const { values } = scope
     const present = values.get(key)
     if (cas !== 0 && present !== undefined && present.cas !== cas) return false
+    if (present === undefined && values.size >= this.#limits.keys) return undefined
+    const growth = value.length - (present === undefined ? -key.length : present.value.length)
+    if (growth > 0 && scope.bytes + growth > this.#limits.bytes) return undefined
+    scope.bytes += growth
     // One count for all keys: a key that is deleted and set again never has an old number.
     this.#lastCas = this.#lastCas === 0xffffffff ? 1 : this.#lastCas + 1
-    values.set(key, { value, cas: this.#lastCas })
+    values.set(key, { value: ownCopy(value), cas: this.#lastCas })
     return true
+  }
+
+  /** What a `vm_id` has taken of what it may take. */
+  usage(vmId: string): SharedDataLimits {
+    const scope = this.#scopes.get(vmId)
+    return { bytes: scope?.bytes ?? 0, keys: scope?.values.size ?? 0 }
   }
 }

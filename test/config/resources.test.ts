@@ -3,10 +3,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { readConfigFiles } from '../../lib/config/file.ts'
 import { planGlobalRules, planRoute } from '../../lib/config/plan.ts'
 import { checkOptions, loadResources } from '../../lib/config/resources.ts'
 
-const load = async (options: unknown) => loadResources(checkOptions(options))
+const load = async (input: unknown) => {
+  const options = checkOptions(input)
+  return loadResources(options, await readConfigFiles(options))
+}
 
 const plugins = [
   { name: 'a', file: 'a.wasm', priority: 1 },

@@ -247,3 +247,32 @@ test('C-280 sched_yield answers 0', async () => {
   const yielded = guest.call('sched_yield')
   assert.equal((await run(guest, [yielded])).status(yielded), 0)
 })
+
+test('one write takes 64 KiB at most, and says so', async () => {
+  const guest = new Guest()
+  const vectors = Buffer.alloc(16)
+  vectors.writeUInt32LE(60_000, 4)
+  vectors.writeUInt32LE(60_000, 12)
+  const written = guest.cell()
+  const write = guest.call('fd_write', 1, guest.text(vectors).at, 2, written)
+  const host = await run(guest, [write])
+  assert.equal(host.status(write), 0)
+  assert.equal(host.u32(written), 65_536)
+})
+
+test('more than 1024 vectors answer 28, and write nothing', async () => {
+  const guest = new Guest()
+  const write = guest.call('fd_write', 1, 65536, 1025, guest.cell())
+  const host = await run(guest, [write])
+  assert.equal(host.status(write), 28)
+  assert.deepEqual(host.log.lines, [])
+})
+
+test('a line that comes in many writes is cut like one that comes at once', async () => {
+  const guest = new Guest()
+  const part = guest.call('fd_write', 1, guest.iovs(`ä${'x'.repeat(4000)}`), guest.cell())
+  const host = await run(guest, [part, part, part, guest.call('fd_write', 1, guest.iovs('\nnext\n'), guest.cell())])
+  const text = `ä${'x'.repeat(4000)}`.repeat(3)
+  const shown = Buffer.from(text).subarray(0, 8192).toString()
+  assert.deepEqual(host.log.messages(), [`${shown}… (${4002 * 3 - 8192} more bytes)`, 'next'])
+})

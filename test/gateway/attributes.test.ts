@@ -89,6 +89,6 @@ test('the attributes of the upstream, the route and the node', async (t) => {
     'property xds.route_name=/',
     `property upstream.address=${upstream.node}`
   ])
-  assert.equal(lines[4], `property response.size=\u0005${'\0'.repeat(7)}`)
+  assert.equal(lines[4], `property response.size=\\x05${'\\x00'.repeat(7)}`)
   assert.equal(lines[5], 'property node.cluster=fastify-wasm-gateway')
 })

@@ -96,10 +96,12 @@ test(`${REQUESTS} exchanges at once, with calls, ticks and a queue between them,
     start: [{ op: 'register_queue', name: 'jobs' }],
     queue: [{ op: 'dequeue', name: 'jobs' }]
   }
+  // All of their lines are looked at.
+  const limits = { log_lines: 0 }
   const plugins = [
-    { name: 'go', file: fixture('script-go') },
-    { name: 'rust', file: fixture('script-rust') },
-    { name: 'consumer', file: fixture('script-rust'), conf: consumer }
+    { name: 'go', file: fixture('script-go'), limits },
+    { name: 'rust', file: fixture('script-rust'), limits },
+    { name: 'consumer', file: fixture('script-rust'), conf: consumer, limits }
   ]
   const gateway = await startApp(t, { plugins }, (app) => {
     for (const route of ROUTES) {

@@ -10,7 +10,7 @@ const EVENT_SIZE = 24
 const HEAP = 131072
 
 /** Exports by name: how many parameters, and what they answer unless `returns` says otherwise (`null`: nothing). */
-const EXPORTS: Record<string, readonly [number, number | null]> = {
+export const EXPORTS: Record<string, readonly [number, number | null]> = {
   _initialize: [0, null],
   _start: [0, null],
   main: [2, 0],

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
+  type AllowedFunctions,
   DEFAULT_LIMITS,
   DEFAULT_MODULE_LIMITS,
   Filter,
@@ -34,6 +35,7 @@ export interface HostOptions {
   stores?: Stores
   foreignFunctions?: Record<string, ForeignFunction>
   limits?: Partial<InstanceLimits & ModuleLimits>
+  allow?: AllowedFunctions
 }
 
 export type Stores = Pick<PluginSettings, 'sharedData' | 'queues' | 'metrics'>
@@ -59,7 +61,8 @@ export async function startHost(guest: Guest | Uint8Array, options: HostOptions 
     grpcCalls: new FakeGrpcCalls(),
     ...(options.stores ?? memoryStores()),
     foreignFunctions: foreignFunctionsWith(Object.entries(options.foreignFunctions ?? {})),
-    limits: { ...DEFAULT_LIMITS, ...options.limits }
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    allow: options.allow
   }
   const module = await loadModule('test', bytes, { ...DEFAULT_MODULE_LIMITS, ...options.limits })
   const plugin = new Plugin(module, settings)

@@ -1,4 +1,5 @@
 import type { GrpcCall, GrpcClient, GrpcEvents, GrpcStream, Logger } from '../../host/index.ts'
+import type { CallHosts } from './call-hosts.ts'
 import { GrpcExchange } from './grpc-exchange.ts'
 import { Http2Connections } from './http2-connections.ts'
 import type { Upstreams } from './upstreams.ts'
@@ -17,8 +18,14 @@ export class GrpcCalls implements GrpcClient {
     this.#log = log
   }
 
-  open(call: GrpcCall, events: GrpcEvents): GrpcStream | undefined {
-    const upstream = this.#upstreams.find(call.upstream, 'http')
+  /** Makes calls that may reach some hosts only. */
+  within(hosts: CallHosts): GrpcClient {
+    return { open: (call, events) => this.open(call, events, hosts) }
+  }
+
+  /** @param hosts what it may reach; absent: anything */
+  open(call: GrpcCall, events: GrpcEvents, hosts?: CallHosts): GrpcStream | undefined {
+    const upstream = this.#upstreams.find(call.upstream, 'http', hosts)
     if (upstream === undefined) return undefined
     return new GrpcExchange(this.#connections, upstream, call, events, (reason) => {
       this.#log.warn({ upstream: call.upstream }, `gRPC call to ${call.upstream} failed: ${reason}`)

@@ -3,6 +3,7 @@ import type { HttpCall, HttpCallClient, HttpCallDone, HttpCallResponse, Logger }
 import { withoutHopByHop } from '../hop-by-hop.ts'
 import type { Agents } from './agents.ts'
 import type { UpstreamResponse } from './attempt.ts'
+import type { CallHosts } from './call-hosts.ts'
 import { send } from './client.ts'
 import type { Upstreams } from './upstreams.ts'
 
@@ -20,7 +21,13 @@ export class HttpCalls implements HttpCallClient {
     this.#upstreams = upstreams
   }
 
-  dispatch(call: HttpCall, done: HttpCallDone): (() => void) | undefined {
+  /** Sends calls that may reach some hosts only. */
+  within(hosts: CallHosts): HttpCallClient {
+    return { dispatch: (call, done) => this.dispatch(call, done, hosts) }
+  }
+
+  /** @param hosts what it may reach; absent: anything */
+  dispatch(call: HttpCall, done: HttpCallDone, hosts?: CallHosts): (() => void) | undefined {
     const pseudo: Record<string, string> = {}
     const { headers } = call
     let first = 0
@@ -28,7 +35,7 @@ export class HttpCalls implements HttpCallClient {
       pseudo[headers[first]!] = headers[first + 1]!
       first += 2
     }
-    const upstream = this.#upstreams.find(call.upstream, pseudo[':scheme'] === 'https' ? 'https' : 'http')
+    const upstream = this.#upstreams.find(call.upstream, schemeOf(call), hosts)
     if (upstream === undefined) return undefined
 
     let finished = false
@@ -70,6 +77,14 @@ export class HttpCalls implements HttpCallClient {
       abort()
     }
   }
+}
+
+/** The scheme of an address that is called: `:scheme` is there once at most. */
+export function schemeOf({ headers }: HttpCall): 'http' | 'https' {
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i] === ':scheme') return headers[i + 1] === 'https' ? 'https' : 'http'
+  }
+  return 'http'
 }
 
 function collect(

@@ -1,5 +1,6 @@
 import { parseAddress } from '../../config/validate.ts'
 import type { Logger } from '../../host/index.ts'
+import type { CallHosts } from './call-hosts.ts'
 import { Upstream } from './upstream.ts'
 
 /** A filter may call addresses without end, made from what clients send. */
@@ -8,6 +9,7 @@ const MAX_ADDRESSES = 1000
 /** Finds what a filter calls: a configured upstream by its id, or the server at a `host[:port]`. */
 export class Upstreams {
   readonly #configured: (id: string) => Upstream | undefined
+  readonly #isConfigured = (id: string): boolean => this.#configured(id) !== undefined
   /** Upstreams of one node, for the addresses that filters have called. */
   readonly #addresses: Map<string, Upstream> = new Map()
 
@@ -19,16 +21,21 @@ export class Upstreams {
     this.#log = log
   }
 
-  /** @param scheme of an address; a configured upstream has its own */
-  find(name: string, scheme: 'http' | 'https'): Upstream | undefined {
-    return this.#configured(name) ?? this.#address(name, scheme)
+  /**
+   * @param scheme of an address; a configured upstream has its own
+   * @param hosts what the caller may reach; absent: anything
+   */
+  find(name: string, scheme: 'http' | 'https', hosts?: CallHosts): Upstream | undefined {
+    const upstream = this.#configured(name)
+    if (upstream === undefined && parseAddress(name) === undefined) return undefined
+    if (hosts?.permits(name, scheme, this.#isConfigured, this.#log) === false) return undefined
+    return upstream ?? this.#address(name, scheme)
   }
 
-  #address(address: string, scheme: 'http' | 'https'): Upstream | undefined {
+  #address(address: string, scheme: 'http' | 'https'): Upstream {
     const key = `${scheme}://${address}`
     let upstream = this.#addresses.get(key)
     if (upstream === undefined) {
-      if (parseAddress(address) === undefined) return undefined
       upstream = new Upstream({ nodes: { [address]: 1 }, scheme }, this.#log)
       if (this.#addresses.size >= MAX_ADDRESSES) this.#addresses.clear()
       this.#addresses.set(key, upstream)

@@ -1,5 +1,6 @@
 import { type ForeignFunction, UnreadableParameters } from '../foreign-functions.ts'
 import type { Instance } from '../instance.ts'
+import { mayLog } from '../log-rate.ts'
 import { Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 
@@ -36,7 +37,7 @@ export function foreignFunctions(instance: Instance): HostFunctions {
       } catch (error) {
         if (error instanceof UnreadableParameters) return Status.SerializationFailure
         const fields = { plugin: settings.name, context: instance.active?.id, err: error }
-        instance.log.error(fields, `the foreign function ${name} failed`)
+        if (mayLog(settings)) instance.log.error(fields, `the foreign function ${name} failed`)
         return Status.InternalFailure
       }
       if (returnData !== 0 && returnSize !== 0) {

@@ -18,7 +18,7 @@ type Parsed = Omit<GrpcCall, 'timeout'> | typeof Status.InvalidMemoryAccess | ty
  * "gRPC calls" of the specification. Answers come by the `proxy_on_grpc_…` callbacks, never before these return.
  *
  * Rust's SDK panics at other statuses than it knows for a function: so all that keeps a call from being sent is
- * ParseFailure or InternalFailure, and what is wrong with an id is NotFound or BadArgument.
+ * ParseFailure or InternalFailure (one too many, for one), and what is wrong with an id is NotFound or BadArgument.
  */
 export function grpcCalls(instance: Instance): HostFunctions {
   const { memory } = instance
@@ -43,14 +43,16 @@ export function grpcCalls(instance: Instance): HostFunctions {
   }
 
   function call(parsed: Parsed, message: Range, timeout: number, returnId: number): number {
-    const bytes = memory.copy(...message)
+    const bytes = memory.view(...message)
     if (bytes === undefined || !memory.has(returnId, 4)) return Status.InvalidMemoryAccess
     if (typeof parsed === 'number') return parsed
     const { active } = instance
     // A module that catches what ended it may still call: nobody would end that call.
     if (active === undefined || instance.failure !== undefined) return Status.InternalFailure
+    const size = sizeOf(parsed) + bytes.length
+    if (!instance.calls.admits(active, size)) return Status.InternalFailure
     const limited = Math.min(timeout >>> 0, MAX_TIMEOUT)
-    const id = instance.calls.grpc.call(active, { ...parsed, timeout: limited }, bytes)
+    const id = instance.calls.grpc.call(active, { ...parsed, timeout: limited }, Buffer.from(bytes), size)
     if (id === undefined) return Status.ParseFailure
     memory.setU32(returnId, id)
     return Status.Ok
@@ -61,7 +63,9 @@ export function grpcCalls(instance: Instance): HostFunctions {
     if (typeof parsed === 'number') return parsed
     const { active } = instance
     if (active === undefined || instance.failure !== undefined) return Status.InternalFailure
-    const id = instance.calls.grpc.open(active, { ...parsed, timeout: 0 })
+    const size = sizeOf(parsed)
+    if (!instance.calls.admits(active, size)) return Status.InternalFailure
+    const id = instance.calls.grpc.open(active, { ...parsed, timeout: 0 }, size)
     if (id === undefined) return Status.ParseFailure
     memory.setU32(returnId, id)
     return Status.Ok
@@ -128,6 +132,11 @@ export function grpcCalls(instance: Instance): HostFunctions {
 
     proxy_grpc_close: (id: number) => (instance.calls.grpc.halfClose(id >>> 0) ? Status.Ok : unknown(id))
   }
+}
+
+/** What a call holds besides its message. */
+function sizeOf({ upstream, service, method, metadata }: Omit<GrpcCall, 'timeout'>): number {
+  return metadata.reduce((sum, text) => sum + text.length, upstream.length + service.length + method.length)
 }
 
 /** Metadata in lower case; `undefined` when a name or value is none that HTTP allows, or a pseudo-header. */

@@ -48,7 +48,10 @@ function callTrailers(pairs: readonly string[]): string[] | undefined {
   return trailers
 }
 
-/** "HTTP calls" of the specification. The answer comes by `proxy_on_http_call_response`, never before this returns. */
+/**
+ * "HTTP calls" of the specification. The answer comes by `proxy_on_http_call_response`, never before this returns. A call that
+ * cannot be sent as it is is BadArgument, one too many is InternalFailure: Rust's SDK panics at any other status.
+ */
 export function httpCalls(instance: Instance): HostFunctions {
   const { memory } = instance
   return {
@@ -66,7 +69,7 @@ export function httpCalls(instance: Instance): HostFunctions {
     ): number {
       const upstream = memory.utf8(upstreamData, upstreamSize)
       const headerBytes = memory.view(headersData, headersSize)
-      const body = memory.copy(bodyData, bodySize)
+      const body = memory.view(bodyData, bodySize)
       const trailerBytes = memory.view(trailersData, trailersSize)
       if (
         upstream === undefined ||
@@ -83,9 +86,12 @@ export function httpCalls(instance: Instance): HostFunctions {
       const trailers = trailerPairs && callTrailers(trailerPairs)
       // A timeout of 2^31 ms and more is a negative number here.
       if (headers === undefined || trailers === undefined || timeout < 0) return Status.BadArgument
-      const { active } = instance
-      if (active === undefined) return Status.InternalFailure
-      const id = instance.calls.dispatch(active, { upstream, headers, body, trailers, timeout })
+      const { active, calls } = instance
+      // A module that catches what ended it may still call: nobody would end that call.
+      if (active === undefined || instance.failure !== undefined) return Status.InternalFailure
+      const size = headerBytes.length + body.length + trailerBytes.length
+      if (!calls.admits(active, size)) return Status.InternalFailure
+      const id = calls.dispatch(active, { upstream, headers, body: Buffer.from(body), trailers, timeout }, size)
       if (id === undefined) return Status.BadArgument
       memory.setU32(returnCallId, id)
       return Status.Ok

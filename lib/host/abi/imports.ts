@@ -1,4 +1,5 @@
 import type { Instance } from '../instance.ts'
+import { mayLog } from '../log-rate.ts'
 import { Memory } from '../memory.ts'
 import { ProcessExit } from '../wasi/process-exit.ts'
 import { createWasi, Errno } from '../wasi/wasi.ts'
@@ -46,8 +47,8 @@ const FAMILIES = [
 const ANY_TIME: readonly ((instance: Instance) => HostFunctions)[] = [log, properties]
 
 /**
- * The imports of an instance: what its module asks for, and nothing else. What the host does not have becomes a stub, so
- * that a module loads whatever it names; calling one answers Unimplemented, and warns once.
+ * The imports of an instance: what its module asks for, and nothing else. What the host does not have, or the plugin may
+ * not call, becomes a stub, so that a module loads whatever it names; calling one answers Unimplemented, and warns once.
  */
 export function createImports(instance: Instance): Record<string, Record<string, unknown>> {
   const known = hostFunctions(instance)
@@ -59,7 +60,7 @@ export function createImports(instance: Instance): Record<string, Record<string,
     imports[module][name] = value
   }
   for (const { module, name } of instance.module.imports) {
-    add(module, name, find(known, module, name) ?? stub(instance, module, name))
+    add(module, name, importOf(instance, known, module, name))
   }
   for (const { module, name, ...limits } of instance.module.importedMemories) {
     add(module, name, new WebAssembly.Memory(limits))
@@ -68,13 +69,46 @@ export function createImports(instance: Instance): Record<string, Record<string,
 }
 
 /** Enough of an instance to have a table for the names in it: nothing of that is ever called. */
-const NOBODY = { memory: new Memory(), settings: { environment: {} } } as unknown as Instance
+const NOBODY = {
+  memory: new Memory(),
+  settings: { environment: {}, sharedData: {}, queues: {}, metrics: {} }
+} as unknown as Instance
 let table: Record<string, HostFunctions> | undefined
 
 /** Whether this host has a function; a module that imports another one is given a stub. */
 export function hasHostFunction(module: string, name: string): boolean {
   table ??= hostFunctions(NOBODY)
   return find(table, module, name) !== undefined
+}
+
+/** The names of all host functions, by the modules that they are imported from. */
+export function hostFunctionNames(): Record<string, string[]> {
+  table ??= hostFunctions(NOBODY)
+  return Object.fromEntries(Object.entries(table).map(([module, functions]) => [module, Object.keys(functions)]))
+}
+
+/** What the runtimes of languages are built on: they stop at nothing that these could answer. */
+const VITAL: ReadonlySet<string> = new Set([...Object.keys(toolchain(NOBODY)), 'proc_exit'])
+
+/** What a module is given for an import. */
+function importOf(
+  instance: Instance,
+  known: Record<string, HostFunctions>,
+  module: string,
+  name: string
+): HostFunctions[string] {
+  const hostFunction = find(known, module, name)
+  if (hostFunction === undefined) return stub(instance, module, name, 'which this host does not have')
+  const { settings } = instance
+  const { allow } = settings
+  if (allow === undefined || VITAL.has(name)) return hostFunction
+  if (!('note' in allow)) {
+    return allow.has(name) ? hostFunction : stub(instance, module, name, 'which its `allow` does not list')
+  }
+  return (...parameters) => {
+    allow.note(name, settings)
+    return hostFunction(...parameters)
+  }
 }
 
 /** All host functions, by the modules that they are imported from. */
@@ -106,7 +140,8 @@ function afterStart(instance: Instance, functions: HostFunctions): HostFunctions
   for (const [name, hostFunction] of Object.entries(functions)) {
     later[name] = (...parameters) => {
       if (instance.current !== undefined) return hostFunction(...parameters)
-      instance.log.warn({ plugin: instance.settings.name }, `the filter called ${name} while it was initialized`)
+      const { settings, log } = instance
+      if (mayLog(settings)) log.warn({ plugin: settings.name }, `the filter called ${name} while it was initialized`)
       return Status.InternalFailure
     }
   }
@@ -129,13 +164,15 @@ function guard(
     } catch (error) {
       if (instance.failure !== undefined || error instanceof ProcessExit) throw error
       const { settings, active } = instance
-      instance.log.error({ plugin: settings.name, context: active?.id, err: error }, `${name} failed in the host`)
+      if (mayLog(settings)) {
+        instance.log.error({ plugin: settings.name, context: active?.id, err: error }, `${name} failed in the host`)
+      }
       return failure
     }
   }
 }
 
-function stub(instance: Instance, module: string, name: string): HostFunctions[string] {
+function stub(instance: Instance, module: string, name: string, reason: string): HostFunctions[string] {
   // As text it converts to whatever type the module declares, a 64-bit integer too.
   const answer = String(module.startsWith('wasi') ? Errno.NoSys : Status.Unimplemented)
   let warned = false
@@ -143,7 +180,7 @@ function stub(instance: Instance, module: string, name: string): HostFunctions[s
     if (!warned) {
       warned = true
       const fields = { plugin: instance.settings.name, context: instance.active?.id }
-      instance.log.warn(fields, `the filter called ${module}.${name}, which this host does not have`)
+      instance.log.warn(fields, `the filter called ${module}.${name}, ${reason}`)
     }
     return answer
   }

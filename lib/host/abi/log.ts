@@ -1,4 +1,6 @@
 import type { Instance } from '../instance.ts'
+import { lineOf } from '../log-line.ts'
+import { mayLog } from '../log-rate.ts'
 import type { Logger } from '../stream.ts'
 import { LogLevel, Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
@@ -6,24 +8,36 @@ import type { HostFunctions } from './host-functions.ts'
 /** pino's names for the levels of the ABI, 0 to 5. */
 const METHODS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const
 
-/** Writes a line of a filter, through its request's logger when it has a request. */
-export function writeLog(instance: Instance, level: number, message: string): void {
-  const log: Logger = instance.log
-  log[METHODS[level]!]({ plugin: instance.settings.name, context: instance.active?.id }, message)
+/**
+ * Writes a line of a filter, through its request's logger when it has a request; unless the plugin has logged too much.
+ *
+ * @param size of the whole line, where `line` is its beginning
+ */
+export function writeLog(instance: Instance, level: number, line: Buffer, size?: number): void {
+  const { log, settings } = instance
+  // What the logger leaves out does not count.
+  if (!takes(log, level) || !mayLog(settings)) return
+  log[METHODS[level]!]({ plugin: settings.name, context: instance.active?.id }, lineOf(line, size))
+}
+
+/** A logger takes what is not below its level; one that says none, or one of its own making, is given all. */
+function takes({ level }: Logger, of: number): boolean {
+  return level !== 'silent' && METHODS.indexOf(level as (typeof METHODS)[number]) <= of
 }
 
 /** "Logging" of the specification. */
 export function log(instance: Instance): HostFunctions {
   const { memory } = instance
   return {
+    /** Ok also for a line that is cut or dropped: Rust's SDK would trap on any other answer. */
     proxy_log(level: number, messageData: number, messageSize: number): number {
       if (level >>> 0 > LogLevel.Critical) return Status.BadArgument
-      const message = memory.utf8(messageData, messageSize)
-      if (message === undefined) {
+      const line = memory.view(messageData, messageSize)
+      if (line === undefined) {
         // A start section may log before the host can see its memory.
         return memory.size === 0 ? Status.Ok : Status.InvalidMemoryAccess
       }
-      writeLog(instance, level, message)
+      writeLog(instance, level, line)
       return Status.Ok
     },
 

@@ -1,17 +1,28 @@
 import type { Instance } from '../instance.ts'
+import { MAX_NAME } from '../limits.ts'
 import { MetricType } from '../metrics.ts'
+import { refusalOf } from '../refusals.ts'
 import { Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 
 /** "Metrics" of the specification. Values are 64 bits; those of a gauge may be read as signed. */
 export function metrics(instance: Instance): HostFunctions {
   const { memory, settings } = instance
+  const refusal = refusalOf(settings.metrics, settings.vmId, 'metrics')
   return {
+    /**
+     * Any status but Ok would trap Rust's SDK, and Go's panics later, at the first use of a metric that is not there: when
+     * there is no room for it, the filter gets one that takes what it is given, and forgets it.
+     */
     proxy_define_metric(type: number, nameData: number, nameSize: number, returnId: number): number {
       if (type >>> 0 > MetricType.Histogram) return Status.BadArgument
-      const name = memory.utf8(nameData, nameSize)
+      const name = memory.view(nameData, nameSize)
       if (name === undefined || !memory.has(returnId, 4)) return Status.InvalidMemoryAccess
-      memory.setU32(returnId, settings.metrics.define(settings.vmId, type as MetricType, name))
+      const { metrics, vmId } = settings
+      const id = name.length > MAX_NAME ? undefined : metrics.define(vmId, type as MetricType, name.toString())
+      if (id !== undefined) refusal.worked()
+      else refusal.refused(settings, `there is no room for another metric of vm_id [${vmId}]: it is not kept`)
+      memory.setU32(returnId, id ?? metrics.forgetful(type as MetricType))
       return Status.Ok
     },
 

@@ -1,10 +1,27 @@
 import type { Instance } from '../instance.ts'
+import { MAX_NAME } from '../limits.ts'
+import { refusalOf } from '../refusals.ts'
 import { Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
+
+/** How often one key may be refused in one turn of the event loop. */
+const MAX_ATTEMPTS = 1000
 
 /** "Shared key-value store" of the specification. */
 export function sharedData(instance: Instance): HostFunctions {
   const { memory, settings } = instance
+  const refusal = refusalOf(settings.sharedData, settings.vmId, 'shared data')
+  const attempts = new Attempts()
+
+  /**
+   * Rust's SDK panics at all but Ok and CasMismatch. A filter that counts with compare and swap takes that for a reason to
+   * try again, as often as it takes: what would never end gets another answer.
+   */
+  function refuse(key: string): number {
+    refusal.refused(settings, `the shared data of vm_id [${settings.vmId}] is full: what would take more is refused`)
+    return attempts.count(key) > MAX_ATTEMPTS ? Status.InternalFailure : Status.CasMismatch
+  }
+
   return {
     proxy_get_shared_data(
       keyData: number,
@@ -13,11 +30,12 @@ export function sharedData(instance: Instance): HostFunctions {
       returnSize: number,
       returnCas: number
     ): number {
-      const key = memory.latin1(keyData, keySize)
+      const key = memory.view(keyData, keySize)
       if (key === undefined || !memory.has(returnData, 4) || !memory.has(returnSize, 4) || !memory.has(returnCas, 4)) {
         return Status.InvalidMemoryAccess
       }
-      const shared = settings.sharedData.get(settings.vmId, key)
+      if (key.length > MAX_NAME) return Status.NotFound
+      const shared = settings.sharedData.get(settings.vmId, key.toString('latin1'))
       if (shared === undefined) return Status.NotFound
       if (!memory.give(shared.value, returnData, returnSize)) return Status.InvalidMemoryAccess
       memory.setU32(returnCas, shared.cas)
@@ -25,10 +43,36 @@ export function sharedData(instance: Instance): HostFunctions {
     },
 
     proxy_set_shared_data(keyData: number, keySize: number, valueData: number, valueSize: number, cas: number): number {
-      const key = memory.latin1(keyData, keySize)
-      const value = memory.copy(valueData, valueSize)
-      if (key === undefined || value === undefined) return Status.InvalidMemoryAccess
-      return settings.sharedData.set(settings.vmId, key, value, cas >>> 0) ? Status.Ok : Status.CasMismatch
+      const keyBytes = memory.view(keyData, keySize)
+      const value = memory.view(valueData, valueSize)
+      if (keyBytes === undefined || value === undefined) return Status.InvalidMemoryAccess
+      if (keyBytes.length > MAX_NAME) return refuse('')
+      const key = keyBytes.toString('latin1')
+      const set = settings.sharedData.set(settings.vmId, key, value, cas >>> 0)
+      if (set === undefined) return refuse(key)
+      if (!set) return Status.CasMismatch
+      refusal.worked()
+      return Status.Ok
     }
+  }
+}
+
+/** Counts how often the same is tried within one turn of the event loop. */
+class Attempts {
+  #what = ''
+  #count = 0
+  #clears = false
+
+  count(what: string): number {
+    if (what !== this.#what) this.#count = 0
+    this.#what = what
+    if (!this.#clears) {
+      this.#clears = true
+      setImmediate(() => {
+        this.#clears = false
+        this.#count = 0
+      })
+    }
+    return ++this.#count
   }
 }

@@ -1,6 +1,8 @@
 import { parsePairs } from '../byte-pairs.ts'
 import { isHeader } from '../header-map.ts'
 import type { Instance } from '../instance.ts'
+import { lineOf } from '../log-line.ts'
+import { mayLog } from '../log-rate.ts'
 import { Status, StreamType } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 
@@ -14,7 +16,7 @@ export function streamControl(instance: Instance): HostFunctions {
   }
 
   function warn(message: string): number {
-    instance.log.warn({ plugin: settings.name, context: instance.active?.id }, message)
+    if (mayLog(settings)) instance.log.warn({ plugin: settings.name, context: instance.active?.id }, message)
     return Status.Ok
   }
 
@@ -46,7 +48,7 @@ export function streamControl(instance: Instance): HostFunctions {
       headersSize: number,
       grpcStatus: number
     ): number {
-      const details = memory.utf8(detailsData, detailsSize)
+      const details = memory.view(detailsData, detailsSize)
       const body = memory.copy(bodyData, bodySize)
       const serialized = memory.view(headersData, headersSize)
       if (details === undefined || body === undefined || serialized === undefined) return Status.InvalidMemoryAccess
@@ -68,7 +70,7 @@ export function streamControl(instance: Instance): HostFunctions {
         warn(`proxy_send_local_response: ${status} is no status of a response, 500 is sent`)
         valid = 500
       }
-      context.stream.sendLocalResponse({ status: valid, headers, body, details, grpcStatus })
+      context.stream.sendLocalResponse({ status: valid, headers, body, details: lineOf(details), grpcStatus })
       return Status.Ok
     }
   }

@@ -1,4 +1,5 @@
 import type { Instance } from '../instance.ts'
+import { MAX_LINE } from '../limits.ts'
 import { LogLevel } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 import { writeLog } from './log.ts'
@@ -10,7 +11,8 @@ export function toolchain(instance: Instance): HostFunctions {
   /** AssemblyScript's strings are UTF-16, their size in bytes stands in the four bytes before them. */
   function assemblyScriptString(pointer: number): string {
     if (!memory.has(pointer - 4, 4)) return ''
-    return memory.view(pointer, memory.u32(pointer - 4))?.toString('utf16le') ?? ''
+    const size = memory.u32(pointer - 4)
+    return memory.view(pointer, size)?.toString('utf16le', 0, Math.min(size, MAX_LINE)) ?? ''
   }
 
   return {
@@ -24,12 +26,12 @@ export function toolchain(instance: Instance): HostFunctions {
         message === undefined
           ? 'abort'
           : `abort: ${assemblyScriptString(message)} at ${assemblyScriptString(file)}:${line}:${column}`
-      writeLog(instance, LogLevel.Critical, text)
+      writeLog(instance, LogLevel.Critical, Buffer.from(text))
       throw new Error(text)
     },
     seed: () => Math.random(),
     trace(message: number): void {
-      writeLog(instance, LogLevel.Trace, assemblyScriptString(message))
+      writeLog(instance, LogLevel.Trace, Buffer.from(assemblyScriptString(message)))
     }
   }
 }

@@ -1,52 +1,85 @@
 import { LogLevel } from '../abi/constants.ts'
 import { writeLog } from '../abi/log.ts'
 import type { Instance } from '../instance.ts'
+import { MAX_LINE } from '../limits.ts'
 
-const MAX_PARTIAL_LINE = 64 * 1024
+const NEWLINE = 10
+
+/** One byte more than is shown, by which it can be seen whether the cut is inside of a character. */
+const MAX_KEPT = MAX_LINE + 1
 
 /**
  * Standard output and error of a module: log lines at info and error. A line may come in many small pieces, cut anywhere:
- * until it is whole its bytes are kept as latin1.
+ * until it is whole its beginning is kept.
  */
 export class StandardStreams {
-  readonly #instance: Instance
-  #output = ''
-  #error = ''
+  readonly #output: StandardStream
+  readonly #error: StandardStream
 
   constructor(instance: Instance) {
-    this.#instance = instance
+    this.#output = new StandardStream(instance, LogLevel.Info)
+    this.#error = new StandardStream(instance, LogLevel.Error)
   }
 
   /** Whether a line is begun that no newline has ended. */
   get partial(): boolean {
-    return this.#output !== '' || this.#error !== ''
+    return this.#output.partial || this.#error.partial
   }
 
   /** @param fd 1 or 2 */
   write(fd: number, bytes: Buffer): void {
-    const lines = ((fd === 1 ? this.#output : this.#error) + bytes.toString('latin1')).split('\n')
-    let partial = lines.pop()!
-    for (const line of lines) this.#log(fd, line)
-    if (partial.length > MAX_PARTIAL_LINE) {
-      this.#log(fd, partial)
-      partial = ''
-    }
-    if (fd === 1) this.#output = partial
-    else this.#error = partial
+    const stream = fd === 1 ? this.#output : this.#error
+    stream.write(bytes)
   }
 
   /** Logs what no newline has ended: called when a callback is over, since no one knows whether more will come. */
   flush(): void {
-    const output = this.#output
-    const error = this.#error
-    this.#output = ''
-    this.#error = ''
-    this.#log(1, output)
-    this.#log(2, error)
+    this.#output.flush()
+    this.#error.flush()
+  }
+}
+
+class StandardStream {
+  readonly #instance: Instance
+  readonly #level: number
+  /** The beginning of the line, as latin1. */
+  #begun = ''
+  /** Of the line so far, also what is not kept. */
+  #size = 0
+
+  constructor(instance: Instance, level: number) {
+    this.#instance = instance
+    this.#level = level
   }
 
-  #log(fd: number, line: string): void {
-    if (line === '') return
-    writeLog(this.#instance, fd === 1 ? LogLevel.Info : LogLevel.Error, Buffer.from(line, 'latin1').toString())
+  get partial(): boolean {
+    return this.#size > 0
+  }
+
+  write(bytes: Buffer): void {
+    let from = 0
+    for (let to = bytes.indexOf(NEWLINE); to !== -1; to = bytes.indexOf(NEWLINE, from)) {
+      if (this.#size > 0) {
+        this.#add(bytes, from, to)
+        this.flush()
+      } else if (to > from) writeLog(this.#instance, this.#level, bytes.subarray(from, to))
+      from = to + 1
+    }
+    this.#add(bytes, from, bytes.length)
+  }
+
+  flush(): void {
+    if (this.#size === 0) return
+    const line = Buffer.from(this.#begun, 'latin1')
+    const size = this.#size
+    this.#begun = ''
+    this.#size = 0
+    writeLog(this.#instance, this.#level, line, size)
+  }
+
+  #add(bytes: Buffer, from: number, to: number): void {
+    const kept = Math.min(to, from + MAX_KEPT - this.#begun.length)
+    if (kept > from) this.#begun += bytes.toString('latin1', from, kept)
+    this.#size += to - from
   }
 }

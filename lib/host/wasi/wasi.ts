@@ -17,6 +17,9 @@ export const Errno = {
 } as const
 
 const RANDOM_MAX = 65536
+/** Bytes that one call writes, and the vectors that it may have. Who writes more is told how much was taken, and calls again. */
+const WRITE_MAX = 65536
+const VECTORS_MAX = 1024
 /** A sleep holds the event loop, so one call sleeps no longer than this; Go's runtime calls again. */
 const SLEEP_MAX_MS = 100
 const SUBSCRIPTION_SIZE = 48
@@ -39,19 +42,24 @@ export function createWasi(instance: Instance): HostFunctions {
     // A start section may write before the host can see its memory.
     if (memory.size === 0) return Errno.Success
     if (!memory.has(iovs, n * 8) || !memory.has(returnSize, 4)) return Errno.Fault
+    if (n > VECTORS_MAX) return Errno.Inval
     const pieces: Buffer[] = []
-    let written = 0
+    let size = 0
     for (let i = 0; i < n; i++) {
       const at = (iovs >>> 0) + i * 8
-      const size = memory.u32(at + 4)
-      const piece = memory.view(memory.u32(at), size)
+      const piece = memory.view(memory.u32(at), memory.u32(at + 4))
       if (piece === undefined) return Errno.Fault
       pieces.push(piece)
-      written += size
+      size += piece.length
     }
     // Nobody has more to say than the memory holds: it would be one piece named over and over.
-    if (written > memory.size) return Errno.Inval
-    for (const piece of pieces) standardStreams.write(fd, piece)
+    if (size > memory.size) return Errno.Inval
+    let written = 0
+    for (const piece of pieces) {
+      const taken = piece.subarray(0, WRITE_MAX - written)
+      standardStreams.write(fd, taken)
+      written += taken.length
+    }
     memory.setU32(returnSize, written)
     return Errno.Success
   }

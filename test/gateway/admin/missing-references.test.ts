@@ -152,7 +152,7 @@ test('a reload that takes away what a stored route refers to is refused, and nam
 })
 
 test('of several objects that are missing the one counts that a request would need first', async () => {
-  const resources = await loadResources(checkOptions({ services: [{ id: 's', plugins: {} }] }))
+  const resources = loadResources(checkOptions({ services: [{ id: 's', plugins: {} }] }), [])
   const missing = (route: object) => missingReference(resources, route)?.kind
   assert.equal(missing({ service_id: 'x', plugin_config_id: 'x', upstream_id: 'x' }), 'service')
   assert.equal(missing({ service_id: 's', plugin_config_id: 'x', upstream_id: 'x' }), 'plugin_config')
@@ -163,9 +163,9 @@ test('of several objects that are missing the one counts that a request would ne
 
 test('a change cannot fail any more when a route of the application has come to need what it takes away', async () => {
   const plans = new Plans(new RecordingLogger())
-  const resources = await loadResources(checkOptions({ services: [{ id: 's', plugins: {} }] }))
+  const resources = loadResources(checkOptions({ services: [{ id: 's', plugins: {} }] }), [])
   plans.prepare(resources, new Map())()
-  const commit = plans.prepare(await loadResources(checkOptions({})), new Map())
+  const commit = plans.prepare(loadResources(checkOptions({}), []), new Map())
   const config = { url: '/own', wasm: { service_id: 's' } }
   assert.ok(plans.of(config))
   commit()

@@ -1,0 +1,24 @@
+/** What an instance may take. */
+export interface InstanceLimits {
+  /** Milliseconds that one call into it may take, 0: as many as it likes */
+  readonly callMs: number
+  /** The same of its start, and of that of a plugin context with its configuration */
+  readonly startMs: number
+  /** http and gRPC calls of one exchange that are not answered yet, 0: as many as it likes */
+  readonly httpCalls: number
+  /** Lines that all instances of its plugin log in a second, 0: as many as they like */
+  readonly logLines: number
+}
+
+export const DEFAULT_LIMITS: InstanceLimits = { callMs: 1000, startMs: 10_000, httpCalls: 64, logLines: 1000 }
+
+// What no option changes.
+
+/** Bytes of a name that a filter chooses: the key of shared data, a queue, a metric. Of a longer one there is none. */
+export const MAX_NAME = 64 * 1024
+
+/** Bytes that the calls of an instance hold which are not answered yet: their headers and bodies. */
+export const MAX_CALL_BYTES = 64 * 1024 * 1024
+
+/** Bytes of a log line. */
+export const MAX_LINE = 8 * 1024
