@@ -174,6 +174,6 @@ export const WHOLE_HOST: readonly Row[] = [
   { name: 'an exception in the host is a status', proof: '37' },
   {
     name: 'a trap ends the instance, and what it had in flight; the next request gets a fresh one',
-    proof: '66-67 69 71'
+    proof: '66-71'
   }
 ]

@@ -56,7 +56,7 @@ for (const where of [...IN_REQUEST, ...IN_RESPONSE, ...AFTER]) {
     ['a trap', TRAPS.unreachable],
     ['a loop', LOOPS['a plain loop']]
   ] as const) {
-    test(`fail: open, ${what} in ${where}: every request goes on as if the filter was not there`, async (t) => {
+    test(`C-068 fail: open, ${what} in ${where}: every request goes on as if the filter was not there`, async (t) => {
       const { url, app } = await start(t, 'open', WHERE[where] + letter)
       for (let i = 0; i < 4; i++) {
         const { status, headers, text } = await post(url)
@@ -69,7 +69,7 @@ for (const where of [...IN_REQUEST, ...IN_RESPONSE, ...AFTER]) {
 }
 
 for (const where of IN_REQUEST) {
-  test(`fail: closed, a trap in ${where}: 503 each time, and the other filter sees the response`, async (t) => {
+  test(`C-070 fail: closed, a trap in ${where}: 503 each time, and the other filter sees the response`, async (t) => {
     const { url, app } = await start(t, 'closed', WHERE[where] + TRAPS.unreachable)
     for (let i = 0; i < 4; i++) {
       const { status, headers, text } = await post(url)
