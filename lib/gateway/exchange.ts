@@ -346,18 +346,20 @@ function hasBody(raw: FastifyRequest['raw']): boolean {
 /**
  * Runs one phase of a filter in its exchange.
  *
+ * @param phase calls the context
  * @returns how it ended; `Continue` as well when it failed and its exchanges go on without it
  */
 export function within(
   exchange: Exchange,
   index: number,
-  phase: (context: HttpContext) => Outcome | Promise<Outcome>
+  phase: (context: HttpContext, endOfStream: boolean) => Outcome | Promise<Outcome>,
+  endOfStream: boolean
 ): Outcome | Promise<Outcome> {
   const before = exchange.plan.failsOpen[index] ? exchange.snapshot() : undefined
   const context = exchange.context(index)
   if (context === undefined) return exchange.fail(index, undefined, before)
   exchange.enter(context)
-  const outcome = phase(context)
+  const outcome = phase(context, endOfStream)
   if (typeof outcome === 'number') return settle(exchange, index, outcome, before)
   return outcome.then((settled) => settle(exchange, index, settled, before))
 }

@@ -154,7 +154,7 @@ function open(request: FastifyRequest, reply: FastifyReply, plan: Plan): Exchang
   // The one event that always comes. Where the response is not complete by then, Fastify would go on and run the handler
   // of a request that was denied, or that nobody waits for: `hijack` stops it (Fastify 5.12; `writableEnded`, since a
   // cancelled HTTP/2 stream counts as finished).
-  reply.raw.once('close', () => {
+  reply.raw.on('close', () => {
     const aborted = !reply.raw.writableEnded
     if (aborted) reply.hijack()
     exchange.close(aborted)

@@ -1,8 +1,9 @@
 import type { FastifyRequest } from 'fastify'
-import { HeaderList } from '../host/header-map.ts'
+import { HeaderList, isHeader } from '../host/header-map.ts'
 import { HOP_BY_HOP } from './hop-by-hop.ts'
 import { forgetContentType } from './route-context.ts'
 
+const COLON = 58
 const PSEUDO_HEADERS = [':method', ':path', ':authority', ':scheme']
 /** Where the value of `:authority` stands in the list: the pseudo-headers come first, in this order, and stay. */
 const AUTHORITY_AT = 5
@@ -31,16 +32,55 @@ const SINGLE = new Set([
 /**
  * The headers of a request: read from what came (`rawHeaders`, so repeated headers stay repeated), written to the list
  * and to `request.headers`, where the application sees them. Upstreams are sent the list.
+ *
+ * As long as there is no list, `request.raw.headers` says what there is: most filters ask for a header or two, and add some.
  */
 export class RequestHeaders extends HeaderList {
   readonly #request: FastifyRequest
   readonly #raw: FastifyRequest['raw']
+  /** How many were added while there was no list. */
+  #added = 0
 
   constructor(request: FastifyRequest) {
-    super(listOf(request), PSEUDO_HEADERS)
+    super(undefined, PSEUDO_HEADERS)
     this.#request = request
     this.#raw = request.raw
+  }
+
+  override get size(): number {
+    if (this.isBuilt) return super.size
+    const came = countShown(this.#raw.rawHeaders) + this.#added
+    // Where the application has added or taken away some, it takes a closer look.
+    return came === countNames(this.#raw.headers) ? came + PSEUDO_HEADERS.length : super.size
+  }
+
+  override get(name: string): string | undefined {
+    if (this.isBuilt) return super.get(name)
+    if (name === ':method') return this.#raw.method
+    if (name === ':path') return this.#raw.url
+    if (isShown(name)) {
+      const value = this.#raw.headers[name]
+      if (value === undefined) return undefined
+      // Node joins the values of a header that is repeated.
+      if (typeof value === 'string' && (SINGLE.has(name) || !isRepeated(this.#raw.rawHeaders, name))) return value
+    }
+    return super.get(name)
+  }
+
+  override add(name: string, value: string): boolean {
+    if (this.isBuilt || !this.writable || !isPlain(name)) return super.add(name, value)
+    const { headers } = this.#raw
+    if (headers[name] !== undefined) return super.add(name, value)
+    if (!isHeader(name, value)) return false
+    headers[name] = value
+    this.#added++
+    return true
+  }
+
+  protected override build(): string[] {
+    this.list = listOf(this.#request)
     this.reconcile()
+    return this.list
   }
 
   /**
@@ -48,6 +88,7 @@ export class RequestHeaders extends HeaderList {
    * upstream is to see, and take away what it is not.
    */
   reconcile(): void {
+    if (!this.isBuilt) return
     const { headers } = this.#raw
     const { list } = this
     if (saysTheSame(list, headers)) return
@@ -136,7 +177,37 @@ function grouped(name: string, values: readonly string[]): string | string[] {
 
 /** Whether the list and `headers` are to say the same: not of framing, and not of pseudo-headers. */
 function isShown(name: string): boolean {
-  return !HOP_BY_HOP.has(name) && name !== 'content-length' && name !== 'host' && name.charCodeAt(0) !== 58 /* : */
+  return !HOP_BY_HOP.has(name) && name !== 'content-length' && name !== 'host' && name.charCodeAt(0) !== COLON
+}
+
+/** Whether a header may be added to `headers` alone, where there is none of its name. */
+function isPlain(name: string): boolean {
+  return isShown(name) && name !== 'content-type' && name !== 'set-cookie'
+}
+
+/** Of what came, the headers that are neither the host nor pseudo-headers. */
+function countShown(rawHeaders: readonly string[]): number {
+  let count = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    if (name.charCodeAt(0) !== COLON && !(name.length === 4 && name.toLowerCase() === 'host')) count++
+  }
+  return count
+}
+
+function countNames(headers: FastifyRequest['raw']['headers']): number {
+  let count = 0
+  for (const name in headers) if (name.charCodeAt(0) !== COLON && name !== 'host') count++
+  return count
+}
+
+function isRepeated(rawHeaders: readonly string[], name: string): boolean {
+  let times = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const other = rawHeaders[i]!
+    if (other.length === name.length && (other === name || other.toLowerCase() === name)) times++
+  }
+  return times > 1
 }
 
 function isSame(one: string | string[], other: string | string[] | undefined): boolean {
@@ -154,7 +225,7 @@ function listOf(request: FastifyRequest): string[] {
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase()
     // HTTP/2 has the pseudo-headers among the others.
-    if (name !== 'host' && name.charCodeAt(0) !== 58 /* : */) list.push(name, rawHeaders[i + 1]!)
+    if (name !== 'host' && name.charCodeAt(0) !== COLON) list.push(name, rawHeaders[i + 1]!)
   }
   return list
 }

@@ -1,4 +1,4 @@
-import { Outcome } from '../host/index.ts'
+import { type HttpContext, Outcome } from '../host/index.ts'
 import { type Exchange, within } from './exchange.ts'
 
 /**
@@ -27,8 +27,10 @@ export function runRequestPhase(
   return Outcome.Continue
 }
 
+const requestHeaders = (context: HttpContext, endOfStream: boolean) => context.requestHeaders(endOfStream)
+
 function runFilter(exchange: Exchange, index: number): Outcome | Promise<Outcome> {
-  const outcome = within(exchange, index, (context) => context.requestHeaders(!exchange.hasRequestBody))
+  const outcome = within(exchange, index, requestHeaders, !exchange.hasRequestBody)
   if (typeof outcome !== 'number') return outcome.then((settled) => afterHeaders(exchange, index, settled))
   return afterHeaders(exchange, index, outcome)
 }
@@ -54,10 +56,10 @@ async function runBodyAndTrailers(exchange: Exchange, index: number, takesBody: 
   if (takesBody) {
     // APISIX's filters are promised the end of the stream with their one call.
     const endOfStream = !(hasTrailers && context.isEnvoy)
-    outcome = await within(exchange, index, (context) => context.requestBodyPhase(body, endOfStream))
+    outcome = await within(exchange, index, (context, end) => context.requestBodyPhase(body, end), endOfStream)
   }
   if (outcome === Outcome.Continue && hasTrailers && !exchange.isOut(index)) {
-    outcome = await within(exchange, index, (context) => context.requestTrailers())
+    outcome = await within(exchange, index, (context) => context.requestTrailers(), true)
   }
   return outcome
 }

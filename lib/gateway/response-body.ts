@@ -176,7 +176,7 @@ async function filterChunk(
   // It has failed in the middle of the body, and the rest goes on without it.
   if (exchange.isOut(index)) return bytes
   const body = { bytes, changed: false }
-  const outcome = await within(exchange, index, (context) => context.responseBodyPhase(body, endOfStream))
+  const outcome = await within(exchange, index, (context, end) => context.responseBodyPhase(body, end), endOfStream)
   const { bodyLimit } = exchange.plan
   if (outcome === Outcome.Hold && bodyLimit > 0 && body.bytes.length > bodyLimit) {
     return exchange.fail(index, new FST_WASM_RESPONSE_BODY_TOO_LARGE(bodyLimit))

@@ -1,7 +1,9 @@
 import type { FastifyReply } from 'fastify'
-import { HeaderList } from '../host/header-map.ts'
+import { HeaderList, isHeader } from '../host/header-map.ts'
 import { HOP_BY_HOP } from './hop-by-hop.ts'
+import { replyHeaders } from './route-context.ts'
 
+const COLON = 58
 const PSEUDO_HEADERS = [':status']
 const HIGH_BYTE = /[\x80-\xff]/
 
@@ -14,20 +16,39 @@ export class ResponseHeaders extends HeaderList {
   /** Whether a filter wrote a byte above 0x7f. */
   highBytes = false
   readonly #reply: FastifyReply
+  /** Of a body that is there as a whole. */
+  #contentLength: number | undefined
 
   constructor(reply: FastifyReply) {
-    super([], PSEUDO_HEADERS)
+    super(undefined, PSEUDO_HEADERS)
     this.#reply = reply
   }
 
   /** The response is there. */
   begin(contentLength: number | undefined): void {
-    this.#load()
+    this.list = undefined
     this.readable = true
-    // Fastify sets the length of a string or a buffer when no hook can see it any more.
-    if (contentLength !== undefined && this.get('content-length') === undefined) {
-      this.list.push('content-length', String(contentLength))
+    this.#contentLength = contentLength
+  }
+
+  override get size(): number {
+    const reply = this.#reply
+    if (this.isBuilt || reply.raw.getHeaderNames().length > 0) return super.size
+    const headers = replyHeaders(reply)
+    let count = 1
+    for (const name in headers) {
+      const value = headers[name]
+      count += Array.isArray(value) ? value.length : 1
     }
+    return this.#contentLength === undefined || headers['content-length'] !== undefined ? count : count + 1
+  }
+
+  override get(name: string): string | undefined {
+    if (this.isBuilt || name === 'content-length') return super.get(name)
+    if (name.charCodeAt(0) === COLON) return name === ':status' ? String(this.#reply.statusCode) : undefined
+    const value: unknown = this.#reply.getHeader(name)
+    if (value === undefined || typeof value === 'string') return value
+    return typeof value === 'number' ? String(value) : super.get(name)
   }
 
   /** What is there now, from the first moment on; `undefined` when the head is sent. */
@@ -40,7 +61,13 @@ export class ResponseHeaders extends HeaderList {
   }
 
   override add(name: string, value: string): boolean {
-    return this.#prepare() && super.add(name, value)
+    if (!this.#prepare()) return false
+    const reply = this.#reply
+    if (this.isBuilt || !this.writable || !isPlain(name) || reply.hasHeader(name)) return super.add(name, value)
+    if (!isHeader(name, value)) return false
+    if (HIGH_BYTE.test(value)) this.highBytes = true
+    reply.header(name, value)
+    return true
   }
 
   override replace(name: string, value: string): boolean {
@@ -58,7 +85,8 @@ export class ResponseHeaders extends HeaderList {
   /** Whether there is still something to write to: the head of a stream is sent while its body passes the filters. */
   #prepare(): boolean {
     if (this.#reply.raw.headersSent) return false
-    if (!this.readable) this.#load()
+    // Before the response is there, the application goes on writing to it.
+    if (!this.readable) this.list = undefined
     return true
   }
 
@@ -79,15 +107,27 @@ export class ResponseHeaders extends HeaderList {
   }
 
   /** From the reply, which the application's own hooks and handler write to. */
-  #load(): void {
+  protected override build(): string[] {
     const reply = this.#reply
     const list = [':status', String(reply.statusCode)]
-    for (const [name, value] of Object.entries(reply.getHeaders())) {
-      if (Array.isArray(value)) for (const item of value) list.push(name.toLowerCase(), String(item))
-      else list.push(name.toLowerCase(), String(value))
+    let hasLength = false
+    for (const [key, value] of Object.entries(reply.getHeaders())) {
+      const name = key.toLowerCase()
+      if (Array.isArray(value)) for (const item of value) list.push(name, String(item))
+      else list.push(name, String(value))
+      if (name === 'content-length') hasLength = true
     }
-    this.list = list
+    // Fastify sets the length of a string or a buffer when no hook can see it any more.
+    if (!hasLength && this.readable && this.#contentLength !== undefined) {
+      list.push('content-length', String(this.#contentLength))
+    }
+    return list
   }
+}
+
+/** Whether a header may be added to the reply alone, where there is none of its name. */
+function isPlain(name: string): boolean {
+  return name.charCodeAt(0) !== COLON && name !== 'content-length' && !HOP_BY_HOP.has(name)
 }
 
 /** Removes a header wherever it was set: on the reply, or on Node's response below it. */

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { FST_WASM_RESPONSE_ENDED } from '../errors.ts'
-import { type LocalResponse, Outcome } from '../host/index.ts'
+import { type HttpContext, type LocalResponse, Outcome } from '../host/index.ts'
 import { type Exchange, within } from './exchange.ts'
 import { applyLocalResponse, errorResponse, withBody } from './local-response.ts'
 import { bufferedLength, discard, filterBuffer, filterStream } from './response-body.ts'
@@ -21,12 +21,14 @@ export function runResponsePhase(exchange: Exchange, payload: unknown): unknown 
   return runHeaders(exchange, body, length === 0 || isBodyless(exchange), 0)
 }
 
+const responseHeaders = (context: HttpContext, endOfStream: boolean) => context.responseHeaders(endOfStream)
+
 function runHeaders(exchange: Exchange, payload: unknown, endOfStream: boolean, from: number): unknown {
   const { filters } = exchange.plan
   for (let i = from; i < filters.length; i++) {
     // What failed with the request has been answered for.
     if (exchange.isOut(i)) continue
-    const outcome = within(exchange, i, (context) => context.responseHeaders(endOfStream))
+    const outcome = within(exchange, i, responseHeaders, endOfStream)
     if (typeof outcome !== 'number') {
       return outcome.then((settled) => afterHeaders(exchange, payload, endOfStream, i, settled))
     }
@@ -55,13 +57,15 @@ function afterHeaders(
 
 function runBody(exchange: Exchange, payload: unknown): unknown {
   const { reply } = exchange
-  const indexes: number[] = []
   if (exchange.plan.seesTrailers) exchange.watchTrailers()
   const hasBody = bufferedLength(payload) !== 0 && !isBodyless(exchange)
+  let indexes: number[] | undefined
   for (let i = 0; i < exchange.plan.filters.length; i++) {
-    if (!exchange.isOut(i) && exchange.opened(i)?.takesResponseBody(hasBody)) indexes.push(i)
+    if (exchange.isOut(i) || !exchange.opened(i)?.takesResponseBody(hasBody)) continue
+    indexes ??= []
+    indexes.push(i)
   }
-  if (indexes.length === 0 || reply.statusCode === 204 || reply.statusCode === 304) {
+  if (indexes === undefined || reply.statusCode === 204 || reply.statusCode === 304) {
     // Node would send the head of a string body as UTF-8, and so the bytes of a filter's header as others.
     return typeof payload === 'string' && exchange.responseHeaders.highBytes ? Buffer.from(payload) : payload
   }
@@ -123,7 +127,7 @@ function isBodyless(exchange: Exchange): boolean {
 
 /** A `Response` says its status and headers itself, and Fastify would apply them when no filter can see them any more. */
 function unwrapResponse(exchange: Exchange, payload: unknown): unknown {
-  if (Object.prototype.toString.call(payload) !== '[object Response]') return payload
+  if (typeof payload !== 'object' || Object.prototype.toString.call(payload) !== '[object Response]') return payload
   const response = payload as { status: number; headers: Iterable<[string, string]>; body: unknown }
   exchange.reply.code(response.status)
   for (const [name, value] of response.headers) exchange.reply.header(name, value)

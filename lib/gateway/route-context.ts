@@ -43,11 +43,18 @@ let kRouteContext: symbol | undefined
 let kPayloadStream: symbol | undefined
 let kContentType: symbol | undefined
 let kMethods: symbol | undefined
+let kReplyHeaders: symbol | undefined
 
 /** The context of the route that the request matched; that of the 404 handler when it matched none. */
 export function routeContext(request: FastifyRequest): RouteContext {
   kRouteContext ??= symbolOf(request, 'fastify.context')
   return keptBy<RouteContext>(request, kRouteContext)
+}
+
+/** The headers that a reply itself has, by name, besides those of Node's response below it: `getHeaders` copies both. */
+export function replyHeaders(reply: FastifyReply): Readonly<Record<string, unknown>> {
+  kReplyHeaders ??= symbolOf(reply, 'fastify.reply.headers')
+  return keptBy(reply, kReplyHeaders)
 }
 
 /** By the context of a 404 handler: the same one, with a handler that forwards. */

@@ -9,6 +9,8 @@ export interface HeaderMap {
   /** Whether there is anything to read yet. A response's headers may be written before they can be read. */
   readonly readable: boolean
   readonly writable: boolean
+  /** How many headers there are. */
+  readonly size: number
   /** name, value, name, value, … */
   entries(): readonly string[]
   /** The first value. The name is in lower case. */
@@ -42,19 +44,45 @@ export function isHeader(name: string, value: string): boolean {
   return TOKEN.test(name) && VALUE.test(value)
 }
 
-/** A header map that is a list. The gateway's maps extend it and carry each change on to Fastify. */
+/**
+ * A header map that is a list. The gateway's maps extend it and carry each change on to Fastify; their lists are built
+ * when something asks for more than a header can answer by itself.
+ */
 export class HeaderList implements HeaderMap {
-  protected list: string[]
+  #list: string[] | undefined
   /** The names of the pseudo-headers that this map has. */
   readonly #pseudo: readonly string[]
   readonly readable: boolean = true
   writable: boolean
 
-  /** @param list name, value, …; names in lower case, pseudo-headers first */
-  constructor(list: string[], pseudo: readonly string[] = [], writable: boolean = true) {
-    this.list = list
+  /** @param list name, value, …; names in lower case, pseudo-headers first. `undefined`: `build` will tell */
+  constructor(list: string[] | undefined, pseudo: readonly string[] = [], writable: boolean = true) {
+    this.#list = list
     this.#pseudo = pseudo
     this.writable = writable
+  }
+
+  protected get list(): string[] {
+    this.#list ??= this.build()
+    return this.#list
+  }
+
+  protected set list(list: string[] | undefined) {
+    this.#list = list
+  }
+
+  /** Whether the list is there, and so is what counts. */
+  protected get isBuilt(): boolean {
+    return this.#list !== undefined
+  }
+
+  /** Makes the list. */
+  protected build(): string[] {
+    return []
+  }
+
+  get size(): number {
+    return this.list.length / 2
   }
 
   entries(): readonly string[] {

@@ -101,7 +101,7 @@ export class HttpContext extends Context {
   requestHeaders(endOfStream: boolean): Pending<Outcome> {
     const callback = this.instance.callbacks.proxy_on_request_headers
     this.#inHeaders = true
-    const count = this.stream.requestHeaders.entries().length / 2
+    const count = this.stream.requestHeaders.size
     return this.#run('proxy_on_request_headers', callback, StreamType.HttpRequest, count, endOfStream)
   }
 
@@ -128,7 +128,7 @@ export class HttpContext extends Context {
   requestTrailers(): Pending<Outcome> {
     const callback = this.instance.callbacks.proxy_on_request_trailers
     this.#inHeaders = false
-    const count = this.stream.requestTrailers.entries().length / 2
+    const count = this.stream.requestTrailers.size
     return this.#run('proxy_on_request_trailers', callback, StreamType.HttpRequest, count, true)
   }
 
@@ -136,7 +136,7 @@ export class HttpContext extends Context {
   responseHeaders(endOfStream: boolean): Pending<Outcome> {
     const callback = this.instance.callbacks.proxy_on_response_headers
     this.#inHeaders = true
-    const count = this.stream.responseHeaders.entries().length / 2
+    const count = this.stream.responseHeaders.size
     return this.#run('proxy_on_response_headers', callback, StreamType.HttpResponse, count, endOfStream)
   }
 
@@ -170,7 +170,7 @@ export class HttpContext extends Context {
     const { instance } = this
     const { proxy_on_response_trailers } = instance.callbacks
     if (proxy_on_response_trailers === undefined || instance.failure !== undefined || this.ended) return
-    const count = this.stream.responseTrailers.entries().length / 2
+    const count = this.stream.responseTrailers.size
     instance.call(this, 'proxy_on_response_trailers', proxy_on_response_trailers, this.id, count)
   }
 

@@ -42,6 +42,15 @@ export const CALLBACKS = [
   'proxy_on_log',
   'proxy_on_delete'
 ] as const
+/** What those return that do nothing and need not be called: their answer is what is assumed without them. */
+const NOT_CALLED: Partial<Record<(typeof CALLBACKS)[number], number>> = {
+  proxy_on_context_create: 0,
+  proxy_on_request_headers: 0,
+  proxy_on_response_headers: 0,
+  proxy_on_done: 1,
+  proxy_on_log: 0,
+  proxy_on_delete: 0
+}
 type Callbacks = { readonly [Name in (typeof CALLBACKS)[number]]: Callback | undefined }
 
 /** What an instance is made with: the plugin's declaration, as the host needs it. */
@@ -139,7 +148,10 @@ export class Instance {
     }
     this.standardStreams.flush()
     const callbacks: Record<string, unknown> = {}
-    for (const name of CALLBACKS) callbacks[name] = exports[name]
+    for (const name of CALLBACKS) {
+      const constant = module.trivial.get(name)
+      callbacks[name] = constant !== undefined && constant === NOT_CALLED[name] ? undefined : exports[name]
+    }
     // ABI 0.1.0 knows no such callback, whatever a module exports under its name.
     if (module.abiVersion === '0.1.0') callbacks.proxy_on_foreign_function = undefined
     this.callbacks = callbacks as Callbacks

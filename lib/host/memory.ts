@@ -8,6 +8,17 @@ interface LinearMemory {
 
 const EMPTY = Buffer.alloc(0)
 
+/** How many names are kept, a power of two, and how long they may be. */
+const KEPT = 128
+const MAX_KEPT = 64
+
+/** A name that was read, and what stood where it was. */
+interface KeptName {
+  readonly start: number
+  readonly bytes: Uint8Array
+  readonly name: string
+}
+
 /**
  * The linear memory of one instance. Every pointer and length that a module hands over goes through here: they are
  * unsigned, a range past the end is refused (never read, never an exception), and the views are made anew whenever the
@@ -22,6 +33,7 @@ export class Memory {
   #attached: ArrayBuffer | undefined
   #bytes: Buffer = EMPTY
   #view: DataView = new DataView(new ArrayBuffer(0))
+  readonly #names: (KeptName | undefined)[] = new Array(KEPT)
 
   attach(memory: LinearMemory, allocate: Allocator): void {
     this.#memory = memory
@@ -61,7 +73,30 @@ export class Memory {
 
   /** The bytes of the range as a latin1 string, one character per byte; `undefined` when it is out of bounds. */
   latin1(pointer: number, length: number): string | undefined {
-    return this.view(pointer, length)?.toString('latin1')
+    if (!this.has(pointer, length)) return undefined
+    return this.#bytes.toString('latin1', pointer >>> 0, (pointer >>> 0) + (length >>> 0))
+  }
+
+  /**
+   * The same in lower case, for names: a filter asks for the same few, which mostly stand at the same place, so that they
+   * need not be made into a string anew.
+   */
+  name(pointer: number, length: number): string | undefined {
+    if (length > MAX_KEPT || length <= 0) return this.latin1(pointer, length)?.toLowerCase()
+    if (!this.has(pointer, length)) return undefined
+    const start = pointer >>> 0
+    const slot = (start ^ (start >>> 7) ^ length) & (KEPT - 1)
+    const kept = this.#names[slot]
+    if (kept !== undefined && kept.start === start && kept.bytes.length === length) {
+      const { bytes } = kept
+      let i = 0
+      while (i < length && bytes[i] === this.#bytes[start + i]) i++
+      if (i === length) return kept.name
+    }
+    const bytes = Uint8Array.prototype.slice.call(this.#bytes, start, start + length)
+    const name = this.#bytes.toString('latin1', start, start + length).toLowerCase()
+    this.#names[slot] = { start, bytes, name }
+    return name
   }
 
   /** The range decoded as UTF-8; `undefined` when it is out of bounds. */
@@ -108,15 +143,33 @@ export class Memory {
    * @returns whether it went well; false when the allocator gave no usable memory
    */
   give(bytes: Uint8Array, pointerCell: number, sizeCell: number): boolean {
-    let pointer = 0
-    if (bytes.length > 0) {
-      pointer = this.#allocate!(bytes.length) >>> 0
-      if (pointer === 0 || !this.has(pointer, bytes.length)) return false
-      this.write(pointer, bytes)
-    }
-    this.setU32(pointerCell, pointer)
-    this.setU32(sizeCell, bytes.length)
+    const { length } = bytes
+    const pointer = this.#allocateFor(length)
+    if (pointer === undefined) return false
+    if (length > 0) this.#bytes.set(bytes, pointer)
+    this.#tell(pointer, length, pointerCell, sizeCell)
     return true
+  }
+
+  /** The same of a string with one character per byte. */
+  giveLatin1(text: string, pointerCell: number, sizeCell: number): boolean {
+    const { length } = text
+    const pointer = this.#allocateFor(length)
+    if (pointer === undefined) return false
+    if (length > 0) this.#bytes.write(text, pointer, 'latin1')
+    this.#tell(pointer, length, pointerCell, sizeCell)
+    return true
+  }
+
+  #allocateFor(length: number): number | undefined {
+    if (length === 0) return 0
+    const pointer = this.#allocate!(length) >>> 0
+    return pointer === 0 || !this.has(pointer, length) ? undefined : pointer
+  }
+
+  #tell(pointer: number, length: number, pointerCell: number, sizeCell: number): void {
+    this.#view.setUint32(pointerCell >>> 0, pointer, true)
+    this.#view.setUint32(sizeCell >>> 0, length, true)
   }
 
   #refresh(): void {

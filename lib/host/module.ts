@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { FST_WASM_ABI_UNKNOWN, FST_WASM_MODULE_INVALID } from '../errors.ts'
 import { type Instrumented, instrument } from './metering/instrument.ts'
 import { Unsupported } from './metering/unsupported.ts'
+import { trivialExports } from './trivial-exports.ts'
 
 /** The ABI versions that this host speaks, newest first. */
 export type AbiVersion = '0.2.1' | '0.2.0' | '0.1.0'
@@ -37,6 +38,8 @@ export interface Module {
   readonly hookTable: string | undefined
   /** The export that stands in place of its start section */
   readonly start: string | undefined
+  /** The exports that do nothing but return a number, or nothing, which is 0 */
+  readonly trivial: ReadonlyMap<string, number>
 }
 
 export interface Import {
@@ -126,7 +129,8 @@ export async function loadModule(
     importedMemories,
     limits,
     hookTable: instrumented.hookTable,
-    start: instrumented.start
+    start: instrumented.start,
+    trivial: trivialExports(bytes)
   }
 }
 

@@ -139,6 +139,7 @@ export class OutstandingGrpc {
    * arrives.
    */
   abortStreams(context: HttpContext): void {
+    if (this.#exchanges.size === 0) return
     this.#abort((exchange) => !exchange.halfClosed && exchange.context === context, 'its stream has ended')
   }
 

@@ -25,6 +25,8 @@ const FIXTURES: Record<string, HostOptions & { abi: AbiVersion }> = {
   'hello-as': { abi: '0.2.0', configuration: 'world', rootId: 'hello-as' },
   'hello-c': { abi: '0.2.1' },
   hostile: { abi: '0.2.1' },
+  stamp: { abi: '0.2.1' },
+  'stamp-go': { abi: '0.2.0' },
   'hello-c-wasi': { abi: '0.2.1', environment: { GREETING: 'hello' } }
 }
 

@@ -78,15 +78,14 @@ export function headerMaps(instance: Instance): HostFunctions {
       returnSize: number
     ): number {
       if (type >>> 0 > LAST_MAP) return Status.BadArgument
-      const key = memory.latin1(keyData, keySize)
+      const key = memory.name(keyData, keySize)
       if (key === undefined || !memory.has(returnData, 4) || !memory.has(returnSize, 4)) {
         return Status.InvalidMemoryAccess
       }
-      const value = readable(type)?.get(key.toLowerCase())
+      const value = readable(type)?.get(key)
       // Modules of ABI 0.1.0 know no NotFound here.
       if (value === undefined && instance.module.abiVersion !== '0.1.0') return Status.NotFound
-      const bytes = Buffer.from(value ?? '', 'latin1')
-      return memory.give(bytes, returnData, returnSize) ? Status.Ok : Status.InvalidMemoryAccess
+      return memory.giveLatin1(value ?? '', returnData, returnSize) ? Status.Ok : Status.InvalidMemoryAccess
     },
 
     proxy_add_header_map_value(
@@ -97,10 +96,10 @@ export function headerMaps(instance: Instance): HostFunctions {
       valueSize: number
     ): number {
       if (type >>> 0 > LAST_MAP) return Status.BadArgument
-      const key = memory.latin1(keyData, keySize)
+      const key = memory.name(keyData, keySize)
       const value = memory.latin1(valueData, valueSize)
       if (key === undefined || value === undefined) return Status.InvalidMemoryAccess
-      return mapOf(type)?.add(key.toLowerCase(), value) ? Status.Ok : Status.BadArgument
+      return mapOf(type)?.add(key, value) ? Status.Ok : Status.BadArgument
     },
 
     proxy_replace_header_map_value(
@@ -111,17 +110,17 @@ export function headerMaps(instance: Instance): HostFunctions {
       valueSize: number
     ): number {
       if (type >>> 0 > LAST_MAP) return Status.BadArgument
-      const key = memory.latin1(keyData, keySize)
+      const key = memory.name(keyData, keySize)
       const value = memory.latin1(valueData, valueSize)
       if (key === undefined || value === undefined) return Status.InvalidMemoryAccess
-      return mapOf(type)?.replace(key.toLowerCase(), value) ? Status.Ok : Status.BadArgument
+      return mapOf(type)?.replace(key, value) ? Status.Ok : Status.BadArgument
     },
 
     proxy_remove_header_map_value(type: number, keyData: number, keySize: number): number {
       if (type >>> 0 > LAST_MAP) return Status.BadArgument
-      const key = memory.latin1(keyData, keySize)
+      const key = memory.name(keyData, keySize)
       if (key === undefined) return Status.InvalidMemoryAccess
-      return mapOf(type)?.remove(key.toLowerCase()) ? Status.Ok : Status.BadArgument
+      return mapOf(type)?.remove(key) ? Status.Ok : Status.BadArgument
     }
   }
 }

@@ -116,12 +116,11 @@ function hostFunctions(instance: Instance): Record<string, HostFunctions> {
   const env: HostFunctions = toolchain(instance)
   // Aborts throw on purpose: what toolchains import stands outside of the guard.
   for (const family of FAMILIES) {
-    const functions = family(instance)
-    const always = ANY_TIME.includes(family)
-    addGuarded(env, instance, always ? functions : afterStart(instance, functions), Status.InternalFailure)
+    const anyTime = ANY_TIME.includes(family)
+    addGuarded(env, instance, family(instance), anyTime, Status.InternalFailure)
   }
   const wasi: HostFunctions = {}
-  addGuarded(wasi, instance, createWasi(instance), Errno.Io)
+  addGuarded(wasi, instance, createWasi(instance), true, Errno.Io)
   return { env, wasi_snapshot_preview1: wasi, wasi_unstable: wasi }
 }
 
@@ -130,35 +129,38 @@ function find(known: Record<string, HostFunctions>, module: string, name: string
   return Object.hasOwn(functions, name) ? functions[name] : undefined
 }
 
-function addGuarded(to: HostFunctions, instance: Instance, functions: HostFunctions, failure: number): void {
-  for (const [name, hostFunction] of Object.entries(functions)) to[name] = guard(instance, name, hostFunction, failure)
-}
-
-/** While a module is initialized there is no context that the functions could act for. */
-function afterStart(instance: Instance, functions: HostFunctions): HostFunctions {
-  const later: HostFunctions = {}
+function addGuarded(
+  to: HostFunctions,
+  instance: Instance,
+  functions: HostFunctions,
+  anyTime: boolean,
+  failure: number
+): void {
   for (const [name, hostFunction] of Object.entries(functions)) {
-    later[name] = (...parameters) => {
-      if (instance.current !== undefined) return hostFunction(...parameters)
-      const { settings, log } = instance
-      if (mayLog(settings)) log.warn({ plugin: settings.name }, `the filter called ${name} while it was initialized`)
-      return Status.InternalFailure
-    }
+    to[name] = guard(instance, name, hostFunction, anyTime, failure)
   }
-  return later
 }
 
 /**
  * Makes a host function total: whatever goes wrong in it is a status for the module, not an exception through its stack,
  * which would leave it half done. Only what has ended the instance passes.
+ *
+ * @param anyTime whether it may be called while the module is initialized, when there is no context that it could act for
  */
 function guard(
   instance: Instance,
   name: string,
   hostFunction: HostFunctions[string],
+  anyTime: boolean,
   failure: number
 ): HostFunctions[string] {
+  // No function has more parameters, and a list of them would be made anew for each call.
   return (a, b, c, d, e, f, g, h, i, j, k, l) => {
+    if (!anyTime && instance.current === undefined) {
+      const { settings, log } = instance
+      if (mayLog(settings)) log.warn({ plugin: settings.name }, `the filter called ${name} while it was initialized`)
+      return failure
+    }
     try {
       return hostFunction(a, b, c, d, e, f, g, h, i, j, k, l)
     } catch (error) {
