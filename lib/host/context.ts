@@ -64,7 +64,7 @@ export abstract class Context {
     if (instance.failure === undefined && proxy_on_delete !== undefined) {
       instance.call(this, 'proxy_on_delete', proxy_on_delete, this.id)
     }
-    instance.contexts.delete(this.id)
+    instance.contexts.delete(this)
     if (instance.effective === this) instance.effective = undefined
     this.afterDelete()
   }

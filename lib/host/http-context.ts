@@ -62,7 +62,7 @@ export class HttpContext extends Context {
 
   create(): void {
     const { instance } = this
-    instance.contexts.set(this.id, this)
+    instance.contexts.add(this)
     const { proxy_on_context_create } = instance.callbacks
     if (proxy_on_context_create !== undefined) {
       instance.call(this, 'proxy_on_context_create', proxy_on_context_create, this.id, this.root.id)
@@ -293,6 +293,6 @@ export class HttpContext extends Context {
     // The SDKs know whose answer it is by the id: while one is to come, the id must not be another exchange's.
     if (this.#calls === 0) this.root.freeId(this.id)
     else this.#deletedWithCalls = true
-    this.root.httpContextEnded(this)
+    this.root.httpContextEnded()
   }
 }

@@ -4,6 +4,7 @@ import type { SharedData } from '../stores/shared-data.ts'
 import { createImports } from './abi/imports.ts'
 import type { AllowedFunctions } from './capabilities.ts'
 import type { Context } from './context.ts'
+import { ContextTable } from './context-table.ts'
 import type { ForeignFunction } from './foreign-functions.ts'
 import { HttpContext } from './http-context.ts'
 import { DEFAULT_LIMITS, type InstanceLimits } from './limits.ts'
@@ -90,8 +91,7 @@ export class Instance {
   readonly module: Module
   readonly memory: Memory = new Memory()
   readonly callbacks: Callbacks
-  /** The contexts that are alive, by id. */
-  readonly contexts: Map<number, Context> = new Map()
+  readonly contexts: ContextTable = new ContextTable()
   readonly calls: OutstandingCalls
   readonly startedAt: number = Date.now()
   /** Why the instance is of no use any more. */
@@ -235,8 +235,9 @@ export class Instance {
     const fields = { plugin: this.settings.name, context: this.current?.id, err: failure }
     this.log.error(fields, `${this.settings.name}: failed to run wasm plugin: failed to run ${where}`)
     this.calls.cancelAll()
-    const contexts = [...this.contexts.values()]
+    const contexts = this.contexts.values()
     this.contexts.clear()
+    for (const context of contexts) if (context instanceof HttpContext) context.wake()
     for (const context of contexts) if (context instanceof PluginContext) context.instanceFailed()
     this.#onFailure(this)
   }

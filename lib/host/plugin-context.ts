@@ -40,7 +40,7 @@ export class PluginContext extends Context {
   onLost: (() => void) | undefined
   /** Ids of ended HTTP contexts, used again by this plugin context alone, the last one first. */
   readonly #freeIds: number[] = []
-  readonly #httpContexts: Set<HttpContext> = new Set()
+  #httpContexts = 0
   readonly #ticks: TickTimer
   /** By the id of the queue: what ends its notifications. */
   readonly #registrations: Map<number, () => void> = new Map()
@@ -51,7 +51,7 @@ export class PluginContext extends Context {
   constructor(instance: Instance, configuration: Buffer) {
     super(instance, instance.takeId())
     this.configuration = configuration
-    instance.contexts.set(this.id, this)
+    instance.contexts.add(this)
     const { proxy_on_tick, proxy_on_queue_ready } = instance.callbacks
     this.#ticks = new TickTimer(() => {
       instance.call(this, 'proxy_on_tick', proxy_on_tick!, this.id)
@@ -67,7 +67,7 @@ export class PluginContext extends Context {
   }
 
   get httpContexts(): number {
-    return this.#httpContexts.size
+    return this.#httpContexts
   }
 
   /**
@@ -103,7 +103,7 @@ export class PluginContext extends Context {
   /** Makes the HTTP context of one exchange. When the module traps at it, `instance.failure` is set. */
   createHttpContext(stream: Stream): HttpContext {
     const context = new HttpContext(this, this.#freeIds.pop() ?? this.instance.takeId(), stream)
-    this.#httpContexts.add(context)
+    this.#httpContexts++
     context.create()
     return context
   }
@@ -140,31 +140,32 @@ export class PluginContext extends Context {
     this.#freeIds.push(id)
   }
 
-  httpContextEnded(context: HttpContext): void {
-    this.#httpContexts.delete(context)
-    if (this.ended && this.#httpContexts.size === 0) this.finish()
+  httpContextEnded(): void {
+    // What the failure of the instance has left behind is not counted any more.
+    if (this.#httpContexts === 0) return
+    this.#httpContexts--
+    if (this.ended && this.#httpContexts === 0) this.finish()
   }
 
   /** Ends those HTTP contexts that wait for something. */
   endWaiting(): void {
-    for (const context of [...this.#httpContexts]) if (context.waits) context.end(true)
+    for (const context of this.#alive()) if (context.waits) context.end(true)
   }
 
   /** Ends the context, after the HTTP contexts in it: nobody will serve their exchanges. Resolves when it is deleted. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#closed = resolve
-      for (const context of [...this.#httpContexts]) context.end(true)
+      for (const context of this.#alive()) context.end(true)
       this.ended = true
       if (this.instance.failure !== undefined) resolve()
-      else if (this.#httpContexts.size === 0) this.finish()
+      else if (this.#httpContexts === 0) this.finish()
     })
   }
 
-  /** The instance is discarded: what waits is told, what is left is forgotten. */
+  /** The instance is discarded: what is left is forgotten. */
   instanceFailed(): void {
-    for (const context of this.#httpContexts) context.wake()
-    this.#httpContexts.clear()
+    this.#httpContexts = 0
     this.#release()
     this.#closed?.()
     this.onLost?.()
@@ -181,6 +182,11 @@ export class PluginContext extends Context {
     this.#release()
     this.instance.giveId(this.id)
     this.#closed?.()
+  }
+
+  #alive(): HttpContext[] {
+    const contexts = this.instance.contexts.values()
+    return contexts.filter((context) => context instanceof HttpContext && context.root === this) as HttpContext[]
   }
 
   /** Nothing calls the context by itself any more. */

@@ -108,7 +108,7 @@ export class Plugin {
     const instance = this.#instance
     if (instance?.callbacks.proxy_on_foreign_function === undefined) return 0
     let called = 0
-    for (const context of [...instance.contexts.values()]) {
+    for (const context of instance.contexts.values()) {
       if (!(context instanceof PluginContext) || context.ended || instance.failure !== undefined) continue
       context.callForeignFunction(functionId, parameters)
       called++
