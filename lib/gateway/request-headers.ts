@@ -38,8 +38,14 @@ const SINGLE = new Set([
 export class RequestHeaders extends HeaderList {
   readonly #request: FastifyRequest
   readonly #raw: FastifyRequest['raw']
-  /** How many were added while there was no list. */
-  #added = 0
+  /** What was added while there was no list: name, value, … */
+  #added: string[] | undefined
+  /** How many of these have the name of one that was there. */
+  #addedAgain = 0
+  /** How many came that are shown; NaN when some are repeated, or there are too many to see that. */
+  #shown = 0
+  /** How many others came; −1: not counted yet. */
+  #hidden = -1
 
   constructor(request: FastifyRequest) {
     super(undefined, PSEUDO_HEADERS)
@@ -49,9 +55,11 @@ export class RequestHeaders extends HeaderList {
 
   override get size(): number {
     if (this.isBuilt) return super.size
-    const came = countShown(this.#raw.rawHeaders) + this.#added
-    // Where the application has added or taken away some, it takes a closer look.
-    return came === countNames(this.#raw.headers) ? came + PSEUDO_HEADERS.length : super.size
+    if (this.#hidden === -1) this.#count()
+    const shown = this.#shown + (this.#added === undefined ? 0 : this.#added.length / 2)
+    // Where the application has added or taken away some, or some came repeated, it takes a closer look.
+    if (shown - this.#addedAgain !== countShown(this.#raw.headers)) return super.size
+    return PSEUDO_HEADERS.length + shown + this.#hidden
   }
 
   override get(name: string): string | undefined {
@@ -62,7 +70,7 @@ export class RequestHeaders extends HeaderList {
       const value = this.#raw.headers[name]
       if (value === undefined) return undefined
       // Node joins the values of a header that is repeated.
-      if (typeof value === 'string' && (SINGLE.has(name) || !isRepeated(this.#raw.rawHeaders, name))) return value
+      if (typeof value === 'string' && (SINGLE.has(name) || !this.#isRepeated(name))) return value
     }
     return super.get(name)
   }
@@ -70,17 +78,54 @@ export class RequestHeaders extends HeaderList {
   override add(name: string, value: string): boolean {
     if (this.isBuilt || !this.writable || !isPlain(name)) return super.add(name, value)
     const { headers } = this.#raw
-    if (headers[name] !== undefined) return super.add(name, value)
+    const present = headers[name]
+    const isAgain = present !== undefined
+    if (isAgain && (name === 'cookie' || SINGLE.has(name) || !this.#hasAdded(name, present)))
+      return super.add(name, value)
     if (!isHeader(name, value)) return false
-    headers[name] = value
-    this.#added++
+    headers[name] = isAgain ? `${present}, ${value}` : value
+    if (isAgain) this.#addedAgain++
+    this.#added ??= []
+    this.#added.push(name, value)
     return true
   }
 
   protected override build(): string[] {
-    this.list = listOf(this.#request)
+    const list = listOf(this.#request)
+    if (this.#added !== undefined) for (const text of this.#added) list.push(text)
+    this.list = list
     this.reconcile()
     return this.list
+  }
+
+  #count(): void {
+    const { rawHeaders } = this.#raw
+    this.#shown = rawHeaders.length > FEW * 2 ? Number.NaN : 0
+    this.#hidden = 0
+    for (let i = 0; i < rawHeaders.length && !Number.isNaN(this.#shown); i += 2) {
+      const name = rawHeaders[i]!.toLowerCase()
+      if (isShown(name)) this.#shown++
+      else if (name !== 'host' && name.charCodeAt(0) !== COLON) this.#hidden++
+      for (let j = 0; j < i; j += 2) {
+        const other = rawHeaders[j]!
+        if (other.length === name.length && other.toLowerCase() === name) this.#shown = Number.NaN
+      }
+    }
+  }
+
+  /** Whether what is there is what was added, and nothing else. */
+  #hasAdded(name: string, present: unknown): boolean {
+    if (this.#added === undefined || timesOf(name, this.#raw.rawHeaders) > 0) return false
+    let values: string | undefined
+    for (let i = 0; i < this.#added.length; i += 2) {
+      if (this.#added[i] === name)
+        values = values === undefined ? this.#added[i + 1] : `${values}, ${this.#added[i + 1]}`
+    }
+    return values === present
+  }
+
+  #isRepeated(name: string): boolean {
+    return timesOf(name, this.#raw.rawHeaders) + (this.#added === undefined ? 0 : timesOf(name, this.#added)) > 1
   }
 
   /**
@@ -185,29 +230,23 @@ function isPlain(name: string): boolean {
   return isShown(name) && name !== 'content-type' && name !== 'set-cookie'
 }
 
-/** Of what came, the headers that are neither the host nor pseudo-headers. */
-function countShown(rawHeaders: readonly string[]): number {
+/** So many names are compared with each other; with more of them a list is as fast. */
+const FEW = 20
+
+function countShown(headers: FastifyRequest['raw']['headers']): number {
   let count = 0
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i]!
-    if (name.charCodeAt(0) !== COLON && !(name.length === 4 && name.toLowerCase() === 'host')) count++
-  }
+  for (const name in headers) if (isShown(name)) count++
   return count
 }
 
-function countNames(headers: FastifyRequest['raw']['headers']): number {
-  let count = 0
-  for (const name in headers) if (name.charCodeAt(0) !== COLON && name !== 'host') count++
-  return count
-}
-
-function isRepeated(rawHeaders: readonly string[], name: string): boolean {
+/** How often a name stands in a list, which may have it in capitals. */
+function timesOf(name: string, list: readonly string[]): number {
   let times = 0
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const other = rawHeaders[i]!
+  for (let i = 0; i < list.length; i += 2) {
+    const other = list[i]!
     if (other.length === name.length && (other === name || other.toLowerCase() === name)) times++
   }
-  return times > 1
+  return times
 }
 
 function isSame(one: string | string[], other: string | string[] | undefined): boolean {

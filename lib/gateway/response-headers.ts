@@ -63,10 +63,15 @@ export class ResponseHeaders extends HeaderList {
   override add(name: string, value: string): boolean {
     if (!this.#prepare()) return false
     const reply = this.#reply
-    if (this.isBuilt || !this.writable || !isPlain(name) || reply.hasHeader(name)) return super.add(name, value)
+    if (this.isBuilt || !this.writable || !isPlain(name)) return super.add(name, value)
+    const present: unknown = reply.getHeader(name)
+    // What stands on Node's response, and what is a list already, is for the list.
+    if (present !== undefined && (typeof present !== 'string' || replyHeaders(reply)[name] !== present)) {
+      return super.add(name, value)
+    }
     if (!isHeader(name, value)) return false
     if (HIGH_BYTE.test(value)) this.highBytes = true
-    reply.header(name, value)
+    reply.header(name, present === undefined ? value : [present, value])
     return true
   }
 
@@ -127,7 +132,7 @@ export class ResponseHeaders extends HeaderList {
 
 /** Whether a header may be added to the reply alone, where there is none of its name. */
 function isPlain(name: string): boolean {
-  return name.charCodeAt(0) !== COLON && name !== 'content-length' && !HOP_BY_HOP.has(name)
+  return name.charCodeAt(0) !== COLON && name !== 'content-length' && name !== 'set-cookie' && !HOP_BY_HOP.has(name)
 }
 
 /** Removes a header wherever it was set: on the reply, or on Node's response below it. */

@@ -25,9 +25,10 @@ export interface HeaderMap {
   assign(pairs: readonly string[]): boolean
 }
 
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/
+/** By code of a character, 1 where a name may have it, and where a value may: faster than a regular expression. */
+const IN_NAME = charactersOf(/[!#$%&'*+\-.^_`|~0-9a-z]/)
 // As Node's own check of a header value: no control character but the tab (which refuses CR, LF and NUL).
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+const IN_VALUE = charactersOf(/[\t\x20-\x7e\x80-\xff]/)
 
 const PSEUDO_VALUES: Record<string, RegExp> = {
   ':method': /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/,
@@ -41,7 +42,16 @@ const PSEUDO_VALUES: Record<string, RegExp> = {
 /** Whether HTTP allows the name (in lower case) and the value; for a pseudo-header, whether the value has its form. */
 export function isHeader(name: string, value: string): boolean {
   if (name.charCodeAt(0) === 58 /* : */) return PSEUDO_VALUES[name]?.test(value) ?? false
-  return TOKEN.test(name) && VALUE.test(value)
+  return name !== '' && hasOnly(IN_NAME, name) && hasOnly(IN_VALUE, value)
+}
+
+function charactersOf(pattern: RegExp): Uint8Array {
+  return Uint8Array.from({ length: 256 }, (_, code) => (pattern.test(String.fromCharCode(code)) ? 1 : 0))
+}
+
+function hasOnly(characters: Uint8Array, text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (characters[text.charCodeAt(i)] !== 1) return false
+  return true
 }
 
 /**

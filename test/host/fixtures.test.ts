@@ -26,6 +26,7 @@ const FIXTURES: Record<string, HostOptions & { abi: AbiVersion }> = {
   'hello-c': { abi: '0.2.1' },
   hostile: { abi: '0.2.1' },
   stamp: { abi: '0.2.1' },
+  look: { abi: '0.2.1', configuration: 'headers' },
   'stamp-go': { abi: '0.2.0' },
   'hello-c-wasi': { abi: '0.2.1', environment: { GREETING: 'hello' } }
 }
