@@ -44,7 +44,7 @@ export class RequestBody {
     // Looked at, not read: whoever listens already would be given it, and be given it again.
     for (const chunk of buffer) if (chunk !== null) this.#keep(toBuffer(chunk, raw.readableEncoding))
     this.#ended = ended
-    raw.push = (chunk, encoding) => {
+    const remember: Push = (chunk, encoding) => {
       if (chunk === null) {
         this.#ended = true
         this.#onProgress?.()
@@ -57,6 +57,7 @@ export class RequestBody {
       }
       return push.call(raw, chunk, encoding)
     }
+    raw.push = remember
   }
 
   /**
@@ -75,9 +76,10 @@ export class RequestBody {
         while (raw.read() !== null);
       }
       await new Promise<void>((resolve) => {
-        this.#onProgress = () => {
+        const progress = () => {
           if (this.#ended || this.#tooLarge) resolve()
         }
+        this.#onProgress = progress
         if (this.#holding) raw.on('readable', drain)
       })
       this.#onProgress = undefined

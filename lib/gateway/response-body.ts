@@ -82,19 +82,26 @@ export function filterStream(
       })
     }
   })
-  filters.pass = (bytes) => transform.push(bytes)
-  filters.refuse = (outcome) => transform.destroy(refuse(exchange, outcome))
-  filters.fail = (error) => transform.destroy(error)
+  filters.begin({
+    pass: (bytes) => transform.push(bytes),
+    refuse: (outcome) => transform.destroy(refuse(exchange, outcome)),
+    fail: (error) => transform.destroy(error)
+  })
   // Not `.pipe`: that would leave the source open when the client leaves.
   pipeline(source, transform, () => {})
   return transform
 }
 
+/** What becomes of a stream. */
+interface Target {
+  pass(bytes: Buffer): void
+  refuse(outcome: Outcome): void
+  fail(error: Error): void
+}
+
 /** The response body callbacks of a stream: one after the other, whether a chunk comes or a filter lets go of one. */
 class StreamFilters {
-  pass: (bytes: Buffer) => void = () => {}
-  refuse: (outcome: Outcome) => void = () => {}
-  fail: (error: Error) => void = () => {}
+  #target: Target | undefined
   readonly #exchange: Exchange
   readonly #indexes: readonly number[]
   /** What a filter has let go of, which the filters after it have not seen: nothing that comes later may overtake it. */
@@ -106,14 +113,19 @@ class StreamFilters {
     this.#exchange = exchange
     this.#indexes = indexes
     for (const [i, index] of indexes.entries()) {
-      exchange.opened(index)!.released = (bytes) => {
+      const released = (bytes: Buffer) => {
         const before = this.#released[i]
         this.#released[i] = before === undefined ? bytes : Buffer.concat([before, bytes])
         this.#enqueue(() => this.#flush(i))
       }
+      exchange.opened(index)!.released = released
     }
-    exchange.onInterrupt = () =>
-      this.#enqueue(async () => (this.#exchange.interrupted ? Outcome.Stop : Outcome.Continue))
+    const interrupt = () => this.#enqueue(async () => (this.#exchange.interrupted ? Outcome.Stop : Outcome.Continue))
+    exchange.onInterrupt = interrupt
+  }
+
+  begin(target: Target): void {
+    this.#target = target
   }
 
   write(chunk: Buffer, endOfStream: boolean, done: () => void): void {
@@ -130,9 +142,9 @@ class StreamFilters {
       const outcome = await step()
       if (outcome === Outcome.Continue || outcome === Outcome.Hold) return
       this.#refused = true
-      this.refuse(outcome)
+      this.#target!.refuse(outcome)
     })
-    this.#turn = turn.catch((error: Error) => this.fail(error))
+    this.#turn = turn.catch((error: Error) => this.#target!.fail(error))
   }
 
   async #flush(i: number): Promise<Outcome> {
@@ -155,7 +167,7 @@ class StreamFilters {
       bytes = filtered
     }
     // A stream takes an empty chunk for its end.
-    if (bytes.length > 0) this.pass(bytes)
+    if (bytes.length > 0) this.#target!.pass(bytes)
     return Outcome.Continue
   }
 }

@@ -39,7 +39,8 @@ export class ResponseTrailers extends HeaderList {
     this.#exchange = exchange
     const { raw } = exchange.reply
     this.#send = raw.addTrailers.bind(raw) as Send
-    raw.addTrailers = ((trailers: Trailers) => this.#add(trailers)) as typeof raw.addTrailers
+    const add = (trailers: Trailers) => this.#add(trailers)
+    raw.addTrailers = add as typeof raw.addTrailers
   }
 
   /** The filters of the body run first. */

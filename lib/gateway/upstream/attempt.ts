@@ -99,7 +99,8 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
         controller.resume()
       },
       destroy: (error, done) => {
-        this.abort(error ?? new Error('the response was let go of'))
+        // An error is dear: it looks where it comes from.
+        if (!this.#complete) this.abort(error ?? new Error('the response was let go of'))
         done(error)
       }
     })
