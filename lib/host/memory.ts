@@ -1,3 +1,5 @@
+import { beginLong } from './metering/clock.ts'
+
 /** The host's hold on a filter's linear memory. Nothing outside `lib/host` sees it. */
 export type Allocator = (size: number) => number
 
@@ -7,6 +9,9 @@ interface LinearMemory {
 }
 
 const EMPTY = Buffer.alloc(0)
+
+/** Bytes that take the host some time to handle. */
+const LONG = 64 * 1024
 
 /** How many names are kept, a power of two, and how long they may be. */
 const KEPT = 128
@@ -57,6 +62,7 @@ export class Memory {
    */
   has(pointer: number, length: number): boolean {
     this.#refresh()
+    if (length > LONG || length < 0) beginLong()
     return length === 0 || (pointer >>> 0) + (length < 0 ? length >>> 0 : length) <= this.#bytes.length
   }
 

@@ -1,6 +1,7 @@
 import { type ForeignFunction, UnreadableParameters } from '../foreign-functions.ts'
 import type { Instance } from '../instance.ts'
 import { mayLog } from '../log-rate.ts'
+import { beginLong } from '../metering/clock.ts'
 import { Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 
@@ -32,6 +33,7 @@ export function foreignFunctions(instance: Instance): HostFunctions {
       const foreignFunction = settings.foreignFunctions.get(name)
       if (foreignFunction === undefined) return Status.NotFound
       let result: Uint8Array
+      beginLong()
       try {
         result = resultOf(foreignFunction, parameters)
       } catch (error) {

@@ -1,6 +1,7 @@
 import type { Instance } from '../instance.ts'
 import { mayLog } from '../log-rate.ts'
 import { Memory } from '../memory.ts'
+import { endLong, isLong } from '../metering/clock.ts'
 import { ProcessExit } from '../wasi/process-exit.ts'
 import { createWasi, Errno } from '../wasi/wasi.ts'
 import { buffers } from './buffers.ts'
@@ -143,7 +144,7 @@ function addGuarded(
 
 /**
  * Makes a host function total: whatever goes wrong in it is a status for the module, not an exception through its stack,
- * which would leave it half done. Only what has ended the instance passes.
+ * which would leave it half done. Only what has ended the instance passes, and that its time is over.
  *
  * @param anyTime whether it may be called while the module is initialized, when there is no context that it could act for
  */
@@ -161,16 +162,19 @@ function guard(
       if (mayLog(settings)) log.warn({ plugin: settings.name }, `the filter called ${name} while it was initialized`)
       return failure
     }
+    let result: unknown
     try {
-      return hostFunction(a, b, c, d, e, f, g, h, i, j, k, l)
+      result = hostFunction(a, b, c, d, e, f, g, h, i, j, k, l)
     } catch (error) {
       if (instance.failure !== undefined || error instanceof ProcessExit) throw error
       const { settings, active } = instance
       if (mayLog(settings)) {
         instance.log.error({ plugin: settings.name, context: active?.id, err: error }, `${name} failed in the host`)
       }
-      return failure
+      result = failure
     }
+    if (isLong) endLong()
+    return result
   }
 }
 

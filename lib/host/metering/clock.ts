@@ -23,6 +23,7 @@ export function enterModule(milliseconds: number): void {
   calls++
   limit = milliseconds
   stopped = false
+  isLong = false
 }
 
 /** The call is over. */
@@ -35,16 +36,51 @@ export function wasStopped(): boolean {
   return stopped
 }
 
+/** Whether the host function that is under way has begun something that may take long. */
+export let isLong = false
+
+/** Something begins in a host function that may take long, of which the module's own fuel would know nothing. */
+export function beginLong(): void {
+  isLong = true
+  startClock()
+}
+
+/**
+ * A host function has done something that may have taken long.
+ *
+ * @throws when the time of the call is over: the module is left here
+ */
+export function endLong(): void {
+  isLong = false
+  if (!isOver()) return
+  throw new Error('its time was over when a host function returned')
+}
+
+/** Milliseconds until the call is to stop. */
+export function timeLeft(): number {
+  startClock()
+  return Math.max(0, deadline - performance.now())
+}
+
+function startClock(): void {
+  if (timed === calls) return
+  timed = calls
+  deadline = performance.now() + limit
+}
+
+function isOver(): boolean {
+  if (performance.now() < deadline) return false
+  stopped = true
+  return true
+}
+
 /** What a module calls when it has no fuel left: answers how much more it gets, below 0 that it is to stop. */
 function refuel(): number {
   if (timed !== calls) {
-    timed = calls
-    deadline = performance.now() + limit
+    startClock()
     return REFILL
   }
-  if (performance.now() < deadline) return REFILL
-  stopped = true
-  return -1
+  return isOver() ? -1 : REFILL
 }
 
 /**

@@ -2,6 +2,7 @@ import { randomFillSync } from 'node:crypto'
 import type { HostFunctions } from '../abi/host-functions.ts'
 import { wallClock } from '../abi/time.ts'
 import type { Instance } from '../instance.ts'
+import { beginLong, timeLeft } from '../metering/clock.ts'
 import { ProcessExit } from './process-exit.ts'
 
 /** The error numbers of WASI preview 1 that are answered here. */
@@ -164,7 +165,10 @@ export function createWasi(instance: Instance): HostFunctions {
         return Errno.Success
       }
       if (first > 0) {
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.min(first, SLEEP_MAX_MS))
+        beginLong()
+        // No longer than the call may take: then it is stopped.
+        const longest = Math.min(SLEEP_MAX_MS, Math.ceil(timeLeft()))
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.min(first, longest))
       }
       const userdata = memory.u64(firstAt)
       memory.write(events, Buffer.alloc(EVENT_SIZE))

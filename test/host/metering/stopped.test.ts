@@ -86,3 +86,69 @@ test('memory that is shared, of 64 bits or larger than the limit is refused with
     })
   }
 })
+
+test('a loop of calls that take the host long is stopped after the first that is too late', async () => {
+  let times = 0
+  const sleep = () => {
+    times++
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
+    return undefined
+  }
+  const host = await startHost(
+    await moduleOf(
+      `(data (i32.const 8) "sleep")
+      (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (loop $again (drop (call $call (i32.const 8) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+          (br $again))
+        (i32.const 0))`,
+      '(import "env" "proxy_call_foreign_function" (func $call (param i32 i32 i32 i32 i32 i32) (result i32)))'
+    ),
+    { limits: LIMITS, foreignFunctions: { sleep } }
+  )
+  const stream = new FakeStream()
+  host.open(stream).requestHeaders(true)
+  assert.equal(times, 2)
+  assert.match(stream.log.lines[0]!.err!.message, /it ran for more than 30 ms, and was stopped \(limits\.call_ms\)/)
+})
+
+test('a module that sleeps is woken when its time is over, and stopped', async () => {
+  const host = await startHost(
+    await moduleOf(
+      `(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        ;; A clock, a timeout of an hour.
+        (i32.store (i32.const 80) (i32.const 1))
+        (i64.store (i32.const 88) (i64.const 3600000000000))
+        (loop $again
+          (drop (call $poll (i32.const 64) (i32.const 128) (i32.const 1) (i32.const 200)))
+          (i32.store (i32.const 204) (i32.add (i32.load (i32.const 204)) (i32.const 1)))
+          (br $again))
+        (i32.const 0))`,
+      '(import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))'
+    ),
+    { limits: LIMITS }
+  )
+  const stream = new FakeStream()
+  host.open(stream).requestHeaders(true)
+  assert.equal(host.instance.memory.u32(204), 0, 'it is stopped in its first sleep')
+  assert.match(stream.log.lines[0]!.err!.message, /it ran for more than 30 ms/)
+})
+
+test('a loop of calls with large operands is stopped', async () => {
+  const host = await startHost(
+    await moduleOf(
+      `(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (drop (memory.grow (i32.const 1600)))
+        (loop $again
+          (drop (call $set (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 60000000) (i32.const 0)))
+          (i32.store (i32.const 204) (i32.add (i32.load (i32.const 204)) (i32.const 1)))
+          (br $again))
+        (i32.const 0))`,
+      '(import "env" "proxy_set_shared_data" (func $set (param i32 i32 i32 i32 i32) (result i32)))'
+    ),
+    { limits: LIMITS }
+  )
+  const stream = new FakeStream()
+  host.open(stream).requestHeaders(true)
+  const times = host.instance.memory.u32(204)
+  assert.ok(times < 60, `${times} times 60 MB are copied within 30 ms`)
+})
