@@ -89,7 +89,9 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   const files = await readConfigFiles(options)
   const { admin, store, ignored } = servicesOf(options, files)
   if (ignored.length > 0) {
-    app.log.warn({ sections: ignored }, `sections of the configuration that have no effect here: ${ignored.join(', ')}`)
+    const hint = admin === undefined && ignored.includes('deployment') ? '; an Admin API wants `admin: { key }`' : ''
+    const names = ignored.join(', ')
+    app.log.warn({ sections: ignored }, `sections of the configuration that have no effect here: ${names}${hint}`)
   }
   const agents = new Agents()
   const upstreams = new Upstreams((id) => configuration.plans.upstream(id), app.log)

@@ -3,7 +3,8 @@ import { relative } from 'node:path'
 import { compileAddresses } from '../config/addresses.ts'
 import type { ConfigFileContent } from '../config/file.ts'
 import { loadResources } from '../config/resources.ts'
-import type { PluginDeclaration } from '../config/schema.ts'
+import type { Listen, PluginDeclaration } from '../config/schema.ts'
+import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
 import { loadPlugins } from '../gateway/plugins.ts'
 import { servicesOf } from '../gateway/services.ts'
 import type { Plugin } from '../host/index.ts'
@@ -70,7 +71,8 @@ function wrongTogether(contents: readonly ConfigFileContent[]): string[] {
   const checks = [
     () => loadResources({}, contents),
     () => servicesOf({}, contents),
-    () => compileAddresses(admin?.allow_admin ?? [], 'admin.allow_admin')
+    () => compileAddresses(admin?.allow_admin ?? [], 'admin.allow_admin'),
+    () => checkListeners(contents.find(({ listen }) => listen !== undefined)?.listen, admin?.listen)
   ]
   return checks.flatMap((check) => {
     try {
@@ -80,6 +82,17 @@ function wrongTogether(contents: readonly ConfigFileContent[]): string[] {
       return problemsOf(error as Error)
     }
   })
+}
+
+/** Where the gateway and the Admin API listen unless they are told. */
+const DEFAULT_HOST = '127.0.0.1'
+
+/** Two listeners cannot have one port of the same host. */
+function checkListeners(gateway: Listen | undefined, admin: Listen | undefined): void {
+  if (gateway?.port === undefined || gateway.port === 0 || gateway.port !== admin?.port) return
+  const host = gateway.host ?? DEFAULT_HOST
+  if (host !== (admin.host ?? DEFAULT_HOST)) return
+  throw new FST_WASM_OPTIONS_INVALID(`admin.listen: ${host}:${admin.port} is where the gateway listens`)
 }
 
 async function checkPlugins(contents: readonly ConfigFileContent[]): Promise<CheckedPlugin[]> {

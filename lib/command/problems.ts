@@ -17,7 +17,7 @@ export function problemsOf(error: Error, file?: string): string[] {
 /** What kept a gateway from starting. */
 export function startProblemsOf(error: NodeJS.ErrnoException & { address?: string; port?: number }): string[] {
   const at = `${error.address}:${error.port}`
-  if (error.code === 'EADDRINUSE') return [`${at} is in use: another process listens there (EADDRINUSE)`]
+  if (error.code === 'EADDRINUSE') return [`${at} is in use: something listens there already (EADDRINUSE)`]
   if (error.code === 'EACCES' && error.port !== undefined) return [`${at}: this user may not listen there (EACCES)`]
   // An error without a code is a mistake of the program, and where it happened is all that helps.
   return error.code === undefined ? [error.stack ?? String(error)] : problemsOf(error)

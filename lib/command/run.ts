@@ -82,7 +82,7 @@ async function end(app: FastifyInstance, requests: Requests, signal: string, sec
   app.log.info({ signal, requests: requests.size }, `${signal}: closing; requests under way: ${requests.size}`)
   const isDrained = await Promise.race([requests.drain().then(() => true), sleep(seconds * 1000, false)])
   if (!isDrained) {
-    app.log.error({ requests: requests.size }, `after ${seconds} seconds, requests that are cut off: ${requests.size}`)
+    app.log.error({ requests: requests.size }, `after ${seconds} s, requests that are cut off: ${requests.size}`)
     return 1
   }
   await Promise.race([app.close(), sleep(CLOSE_MS)])

@@ -3,7 +3,7 @@ import { dirname, extname, resolve } from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import { FST_WASM_CONFIG_UNREADABLE, FST_WASM_OPTIONS_INVALID } from '../errors.ts'
 import { withEnvironment, withEnvironmentIn } from './environment.ts'
-import { type Admin, ConfigFile, type Listen, type Options } from './schema.ts'
+import { type Admin, ConfigFile, type Listen, type Options, type PluginDeclaration } from './schema.ts'
 import { validate } from './validate.ts'
 
 /** Sections of APISIX's own two files that say nothing to this gateway. */
@@ -14,6 +14,11 @@ const OTHERS = new Set([
   // apisix.yaml
   ...['consumers', 'consumer_groups', 'plugin_metadata', 'ssls', 'stream_routes', 'protos', 'secrets']
 ])
+
+/** The first bytes of a WebAssembly module. */
+const MODULE = Buffer.from('\0asm')
+/** So many errors of YAML are told. */
+const MAX_ERRORS = 3
 
 /** What a configuration file holds: the lists of the options, and what is said there alone. */
 export interface ConfigFileContent extends Omit<Options, 'config' | 'foreign_functions'> {
@@ -38,7 +43,11 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
   let content: unknown
   let hasEnd = false
   try {
-    const text = (await readFile(path, 'utf8')).replace(/^\uFEFF/, '')
+    const bytes = await readFile(path)
+    if (bytes.subarray(0, MODULE.length).equals(MODULE)) {
+      throw new Error('it is a WebAssembly module, and no configuration; the command `inspect` describes modules')
+    }
+    const text = bytes.toString().replace(/^\uFEFF/, '')
     content = (isJson ? readJson : readYaml)(text) ?? {}
     hasEnd = /(?:^|\n)#END\s*$/.test(text)
   } catch (error) {
@@ -46,11 +55,13 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
   }
   const ignored: string[] = []
   if (typeof content === 'object' && !Array.isArray(content)) {
+    refuseMisplaced(content as Record<string, unknown>, path)
     const sections = Object.entries(content!).filter(([key]) => !OTHERS.has(key) || !ignored.push(key))
     // A section in which everything is commented out.
     content = Object.fromEntries(sections.filter(([, section]) => section !== null))
   }
   const { wasm, store, ...rest } = validated(content, path)
+  refuseBytes(wasm?.plugins ?? [], path)
   const here = (file: string) => resolve(dirname(path), file)
   const plugins = (wasm?.plugins ?? []).map((plugin) =>
     plugin.file === undefined ? plugin : { ...plugin, file: here(plugin.file) }
@@ -100,8 +111,30 @@ function readYaml(text: string): unknown {
   refuseMissing(missing)
   const lineCounter = new LineCounter()
   const document = parseDocument(replaced.join('\n'), { lineCounter, prettyErrors: true, merge: true })
-  if (document.errors.length > 0) throw new Error(document.errors.map(({ message }) => message.trim()).join('; '))
+  if (document.errors.length > 0) throw new Error(summaryOf(document.errors.map(({ message }) => message.trim())))
   return document.toJS()
+}
+
+/** One mistake leads to others, which say less. */
+function summaryOf(messages: readonly string[]): string {
+  const shown = messages.slice(0, MAX_ERRORS)
+  const more = messages.length - shown.length
+  return shown.join('; ') + (more > 0 ? `; and ${more} more` : '')
+}
+
+/** Plugins stand under `wasm`. APISIX has a list of this name too, in which no plugin has a module. */
+function refuseMisplaced({ plugins }: Record<string, unknown>, path: string): void {
+  if (!Array.isArray(plugins)) return
+  const i = plugins.findIndex((plugin) => typeof plugin === 'object' && plugin !== null && 'file' in plugin)
+  if (i === -1) return
+  throw new FST_WASM_OPTIONS_INVALID(`${path}: plugins[${i}]: in a file plugins stand under wasm: wasm.plugins`)
+}
+
+function refuseBytes(plugins: readonly PluginDeclaration[], path: string): void {
+  const i = plugins.findIndex(({ module }) => module !== undefined)
+  if (i === -1) return
+  const reason = 'is bytes, which are given in code; in a file, `file` is the path of the module'
+  throw new FST_WASM_OPTIONS_INVALID(`${path}: wasm.plugins[${i}].module ${reason}`)
 }
 
 function refuseMissing(names: readonly string[]): void {

@@ -161,7 +161,7 @@ function index<Item extends object>(
           throw new FST_WASM_OPTIONS_INVALID(`${place}${list}[${i}].${key}: there is another one named "${id}"`)
         }
       })
-      items.set(id, item as Item)
+      items.set(id, key in item ? (item as Item) : ({ ...item, [key]: id } as Item))
     }
   }
   return items

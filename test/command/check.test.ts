@@ -18,7 +18,7 @@ test('files that are right are told so, with each plugin and each of its configu
   const path = await files(t, {
     'config.yaml': {
       listen: { port },
-      admin: { key: 'k', listen: { port } },
+      admin: { key: 'k', listen: { host: '127.0.0.2', port } },
       store: { file: 'store.json' },
       apisix: { node_listen: 9080 },
       wasm: { plugins: [log, { ...fault, conf: { http_status: 200 } }, { name: 'idle', file: fixture('hello-c') }] }
@@ -196,4 +196,29 @@ test('the lines for a terminal are short, and obey nothing that a client or filt
     readableLine({ level: 50, time: 0, msg: 'oops', err: { stack: 'Error: oops\n    at x' } }),
     /oops\nError: oops\n {4}at x$/
   )
+})
+
+test('a gateway and an Admin API that would listen on one port are told apart, and a module is no configuration', async (t) => {
+  const path = await files(t, {
+    'config.yaml': { listen: { port: 9080 }, admin: { key: 'k', listen: { port: 9080 } } },
+    'code.yaml': { wasm: { plugins: [{ name: 'a', module: 'abc' }] } },
+    'misplaced.yaml': { plugins: [{ name: 'a', file: 'a.wasm' }] }
+  })
+  const results = await Promise.all(
+    [path('config.yaml'), path('code.yaml'), path('misplaced.yaml'), fixture('log')].map((file) =>
+      command(['check', '--json', file])
+    )
+  )
+  const wrong = [
+    /^admin\.listen: 127\.0\.0\.1:9080 is where the gateway listens$/,
+    /wasm\.plugins\[0\]\.module is bytes, which are given in code; in a file, `file` is the path of the module$/,
+    /plugins\[0\]: in a file plugins stand under wasm: wasm\.plugins$/,
+    /it is a WebAssembly module, and no configuration; the command `inspect` describes modules$/
+  ]
+  for (const [i, { code, stdout }] of results.entries()) {
+    const { errors } = JSON.parse(stdout) as { errors: string[] }
+    assert.equal(code, 1)
+    assert.equal(errors.length, 1)
+    assert.match(errors[0]!, wrong[i]!)
+  }
 })

@@ -198,7 +198,7 @@ test('what takes longer than --drain-timeout is cut off, and the code is 1', asy
   await eventually('the upstream has it', () => asked.requests() === 1)
   running.process.kill('SIGTERM')
   assert.equal((await running.ended).code, 1)
-  assert.ok(running.stdout.includes('after 0.1 seconds, requests that are cut off: 1'))
+  assert.ok(running.stdout.includes('after 0.1 s, requests that are cut off: 1'))
   await cut
 })
 
@@ -244,7 +244,7 @@ test('a port that is in use is an error in one line', async (t) => {
     assert.equal(code, 1)
     assert.equal(
       stderr,
-      `fastify-wasm-gateway: 127.0.0.1:${port} is in use: another process listens there (EADDRINUSE)\n`
+      `fastify-wasm-gateway: 127.0.0.1:${port} is in use: something listens there already (EADDRINUSE)\n`
     )
   }
 })

@@ -114,7 +114,9 @@ consumers: []
   const warnings = app.lines.filter(({ level, msg }) => level === 40 && msg.includes('no effect'))
   assert.deepEqual(
     warnings.map(({ msg }) => msg),
-    ['sections of the configuration that have no effect here: apisix, deployment, etcd, consumers']
+    [
+      'sections of the configuration that have no effect here: apisix, deployment, etcd, consumers; an Admin API wants `admin: { key }`'
+    ]
   )
 })
 
