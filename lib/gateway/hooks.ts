@@ -8,7 +8,7 @@ import { parseChangedBody } from './request-body-access.ts'
 import { runRequestPhase } from './request-phase.ts'
 import { discard } from './response-body.ts'
 import { NOTHING, respondInstead, runResponsePhase, takeResponse } from './response-phase.ts'
-import { forwardUnmatched, routeContext } from './route-context.ts'
+import { forwardBody, routeContext } from './route-context.ts'
 import type { ProxyHandler } from './upstream/proxy.ts'
 
 /** Where a request keeps its exchange. */
@@ -17,14 +17,9 @@ const kExchange: unique symbol = Symbol('fastify-wasm-gateway.exchange')
 export const kProxied: unique symbol = Symbol('fastify-wasm-gateway.proxied')
 /** Marks the configuration of a route that no filter ever runs on: the Admin API's. */
 export const kUnfiltered: unique symbol = Symbol('fastify-wasm-gateway.unfiltered')
-/** What a proxied request hides from the content type parser. */
-const kFraming: unique symbol = Symbol('fastify-wasm-gateway.framing')
-const FRAMING = ['content-type', 'content-length', 'transfer-encoding'] as const
-
 declare module 'fastify' {
   interface FastifyRequest {
     [kExchange]: Exchange | null
-    [kFraming]: Record<string, string> | null
   }
 }
 
@@ -55,7 +50,6 @@ export function addHooks(app: FastifyInstance, plans: Plans, proxy: ProxyHandler
   }
 
   app.decorateRequest(kExchange, null)
-  app.decorateRequest(kFraming, null)
 
   app.addHook('onRequest', (request, reply, done) => {
     let plan: Plan | undefined
@@ -71,21 +65,11 @@ export function addHooks(app: FastifyInstance, plans: Plans, proxy: ProxyHandler
       return
     }
     const exchange = open(request, reply, plan)
-    if (plan.forwarded) forwardUnmatched(request, proxy)
+    if (plan.forwarded) forwardBody(request, proxy)
+    else if (isProxied(request)) forwardBody(request, undefined)
     // Before anybody reads it: a hook that decompresses may stand before the parser.
-    if (plan.watchesBody && !isProxied(request) && exchange.hasRequestBody) exchange.rawBody.watch()
+    else if (plan.watchesBody && exchange.hasRequestBody) exchange.rawBody.watch()
     return runPhase(exchange, plan.rewrite, reply, done, putBodyBack)
-  })
-
-  app.addHook('preParsing', (request, _reply, payload, done) => {
-    const exchange = exchangeOf(request)
-    if (exchange !== null && isProxied(request)) hideFraming(request)
-    done(null, payload)
-  })
-
-  app.addHook('preValidation', (request, _reply, done) => {
-    if (request[kFraming]) showFraming(request)
-    done()
   })
 
   app.addHook('preHandler', (request, reply, done) => {
@@ -271,22 +255,4 @@ function interrupt(exchange: Exchange): void {
 /** The body that the rewrite phase has read goes to Fastify's parser, or to the upstream. */
 function putBodyBack(exchange: Exchange, body: Body): void {
   exchange.rawBody.putBack(body.bytes, body.changed)
-}
-
-/** Without type and length there is nothing to parse for Fastify (lib/handle-request.js, Fastify 5.12). */
-function hideFraming(request: FastifyRequest): void {
-  const { headers } = request.raw
-  const hidden: Record<string, string> = {}
-  for (const name of FRAMING) {
-    const value = headers[name]
-    if (value === undefined) continue
-    hidden[name] = value
-    delete headers[name]
-  }
-  request[kFraming] = hidden
-}
-
-function showFraming(request: FastifyRequest): void {
-  Object.assign(request.raw.headers, request[kFraming])
-  request[kFraming] = null
 }

@@ -37,6 +37,8 @@ interface ContentType {
   toString(): string
 }
 
+const ANY_TYPE: ContentType = { isValid: true, toString: () => '' }
+
 type ValidationError = NonNullable<FastifyRequest['validationError']> & { statusCode?: number; code?: string }
 
 let kRouteContext: symbol | undefined
@@ -57,20 +59,39 @@ export function replyHeaders(reply: FastifyReply): Readonly<Record<string, unkno
   return keptBy(reply, kReplyHeaders)
 }
 
-/** By the context of a 404 handler: the same one, with a handler that forwards. */
+/** By the context of a route: the same one, for requests whose body is forwarded. */
 const forwarding: WeakMap<RouteContext, RouteContext> = new WeakMap()
 
+/** Stands in place of the parsers of a route: bodies stay what they are. */
+const NO_PARSER: RouteContext['contentTypeParser'] = {
+  run(_contentType, done, request, reply) {
+    forgetContentType(request)
+    done(request, reply)
+  }
+}
+
 /**
- * Has a request that matched no route go to another handler than the 404 handler, through all hooks that are before that.
+ * Has the body of a request stay the stream that came, whatever its content type says.
+ *
+ * @param handler goes before that of the route: for a request that matched none, instead of the 404 handler
  */
-export function forwardUnmatched(request: FastifyRequest, handler: Handler): void {
+export function forwardBody(request: FastifyRequest, handler: Handler | undefined): void {
   const context = routeContext(request)
   let forwarded = forwarding.get(context)
-  if (forwarded?.handler !== handler) {
-    forwarded = Object.create(context, { handler: { value: handler, writable: true } }) as RouteContext
+  if (forwarded === undefined || (handler !== undefined && forwarded.handler !== handler)) {
+    forwarded = Object.create(context, {
+      contentTypeParser: { value: NO_PARSER, writable: true },
+      handler: { value: handler ?? context.handler, writable: true }
+    }) as RouteContext
     forwarding.set(context, forwarded)
   }
   ;(request as unknown as Record<symbol, RouteContext>)[kRouteContext!] = forwarded
+  if (request.raw.headers['content-type'] !== undefined) {
+    // Fastify refuses one that it cannot read before it asks the parsers.
+    void request.mediaType
+    kContentType ??= symbolOf(request, 'fastify.request.contentType')
+    ;(request as unknown as Record<symbol, ContentType>)[kContentType] = ANY_TYPE
+  }
 }
 
 /** Forgets the content type that Fastify has read from the headers, which have another one now. */
