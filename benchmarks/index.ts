@@ -1,0 +1,84 @@
+// Everything that the documentation says about speed, on loopback, with servers in processes of their own.
+//
+// npm run bench                               all of it, about ten minutes
+// npm run bench -- --only requests,scale      some of it: requests, streams, scale, endurance, crossings
+// npm run bench -- --rounds 8                 fewer slices
+// npm run bench -- --write                    also into benchmarks/results.json and docs/benchmarks.md
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { crossings } from './crossings.ts'
+import { type Figure, markdown, progress, type Table, tableOf, text } from './report.ts'
+import { requests } from './requests.ts'
+import { endurance, scale } from './scale.ts'
+import { streams } from './streams.ts'
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', default: 'requests,streams,scale,endurance,crossings' },
+    rounds: { type: 'string', default: '25' },
+    write: { type: 'boolean', default: false }
+  }
+})
+
+// The servers inherit it: what the load takes is then taken from nobody else.
+const pinned = spawnSync('taskset', ['-cp', String(cpus().length - 1), String(process.pid)]).status === 0
+
+const wanted = new Set(values.only.split(','))
+const rounds = Number(values.rounds)
+const figures: Figure[] = []
+const tables: Table[] = []
+
+if (wanted.has('requests')) {
+  const result = await requests(rounds)
+  figures.push(...result.figures)
+  tables.push(result.table)
+}
+if (wanted.has('streams')) {
+  const result = await streams(Math.ceil(rounds / 5))
+  figures.push(...result.figures)
+  tables.push(result.table)
+}
+if (wanted.has('scale')) figures.push(...(await scale()))
+if (wanted.has('endurance')) figures.push(...(await endurance(1_000_000)))
+if (wanted.has('crossings')) tables.push(await crossings())
+progress('')
+
+const machine = {
+  node: process.version,
+  cpu: cpus()[0]!.model,
+  cpus: cpus().length,
+  pinned,
+  date: new Date().toISOString().slice(0, 10),
+  rounds
+}
+const all = [tableOf('Figures', figures), ...tables]
+process.stdout.write(`${JSON.stringify(machine)}\n${all.map(text).join('')}`)
+
+if (values.write) {
+  const root = join(import.meta.dirname, '..')
+  writeFileSync(
+    join(root, 'benchmarks', 'results.json'),
+    `${JSON.stringify({ machine, figures, tables }, undefined, 2)}\n`
+  )
+  writeFileSync(join(root, 'docs', 'benchmarks.md'), page(all))
+}
+
+function page(all: readonly Table[]): string {
+  const where = pinned ? 'servers and load on one CPU' : 'servers and load on all CPUs'
+  return `# Benchmarks
+
+Written by \`npm run bench -- --write\`; not by hand. Node ${process.version}, ${machine.cpus} × ${machine.cpu}, ${where},
+${machine.date}.
+
+What is compared is served by one process, in slices of 150 ms by turns (${rounds} of each), each round in another order: two
+processes that do the same differ by a fifth on such a machine. CPU is that of the server, from the scheduler's statistics;
+a figure is the median of the ratios of the rounds, with its quartiles.
+
+The small filter (\`fixtures/stamp\`, 1 KB) and the Go filter (\`fixtures/stamp-go\`, 2.5 MB) do the same: they read a request
+header, add one to the request and one to the response. So do the hooks that they are compared with.
+
+${all.map(markdown).join('\n')}`
+}
