@@ -59,6 +59,7 @@ export class RequestHeaders extends HeaderList {
     const shown = this.#shown + (this.#added === undefined ? 0 : this.#added.length / 2)
     // Where the application has added or taken away some, or some came repeated, it takes a closer look.
     if (shown - this.#addedAgain !== countShown(this.#raw.headers)) return super.size
+    if (this.#addedAgain > 0 && !this.#hasAllAdded()) return super.size
     return PSEUDO_HEADERS.length + shown + this.#hidden
   }
 
@@ -76,8 +77,8 @@ export class RequestHeaders extends HeaderList {
   }
 
   override add(name: string, value: string): boolean {
-    if (this.isBuilt || !this.writable || !isPlain(name)) return super.add(name, value)
-    const { headers } = this.#raw
+    const { headers, rawHeaders } = this.#raw
+    if (this.isBuilt || !this.writable || !isPlain(name) || timesOf(name, rawHeaders) > 0) return super.add(name, value)
     const present = headers[name]
     const isAgain = present !== undefined
     if (isAgain && (name === 'cookie' || SINGLE.has(name) || !this.#hasAdded(name, present)))
@@ -115,13 +116,21 @@ export class RequestHeaders extends HeaderList {
 
   /** Whether what is there is what was added, and nothing else. */
   #hasAdded(name: string, present: unknown): boolean {
-    if (this.#added === undefined || timesOf(name, this.#raw.rawHeaders) > 0) return false
+    if (this.#added === undefined) return false
     let values: string | undefined
     for (let i = 0; i < this.#added.length; i += 2) {
       if (this.#added[i] === name)
         values = values === undefined ? this.#added[i + 1] : `${values}, ${this.#added[i + 1]}`
     }
     return values === present
+  }
+
+  #hasAllAdded(): boolean {
+    for (let i = 0; i < this.#added!.length; i += 2) {
+      const name = this.#added![i]!
+      if (!this.#hasAdded(name, this.#raw.headers[name])) return false
+    }
+    return true
   }
 
   #isRepeated(name: string): boolean {
@@ -202,8 +211,10 @@ function saysTheSame(list: readonly string[], headers: FastifyRequest['raw']['he
   let entries = 0
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!
-    if (headers[name] === list[i + 1]) entries++
-    else if (isShown(name)) return false
+    if (headers[name] === list[i + 1]) {
+      if (standsBefore(name, list, i)) return false
+      entries++
+    } else if (isShown(name)) return false
   }
   for (const _ in headers) entries--
   // The host stands in the list under another name.
@@ -211,6 +222,11 @@ function saysTheSame(list: readonly string[], headers: FastifyRequest['raw']['he
     entries === (headers[':authority'] === undefined ? -1 : 0) &&
     list[AUTHORITY_AT] === (headers[':authority'] ?? headers.host)
   )
+}
+
+function standsBefore(name: string, list: readonly string[], end: number): boolean {
+  for (let i = 0; i < end; i += 2) if (list[i] === name) return true
+  return false
 }
 
 /** As Node groups the values of a header in `headers`. */
