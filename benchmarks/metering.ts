@@ -4,10 +4,10 @@
 // npm run bench:metering
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { instrument } from '../lib/host/metering/instrument.ts'
 import { loadModule } from '../lib/host/module.ts'
 import { FakeStream } from '../test/host/fake-stream.ts'
 import { type Host, startHost } from '../test/host/host.ts'
+import { instrumented } from '../test/host/metering/instrumented.ts'
 import { LOOPS, WHERE } from '../test/hostile.ts'
 import { wat } from '../test/wat.ts'
 
@@ -58,7 +58,7 @@ function rewriting(): void {
     let size = 0
     for (let i = 0; i < 5; i++) {
       const before = performance.now()
-      size = instrument(bytes, { stoppable: true, maxPages: 16_384 }).bytes.length
+      size = instrumented(bytes, { stoppable: true, maxPages: 16_384 }).bytes.length
       times.push(performance.now() - before)
     }
     const first = times[0]!

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
+import { setImmediate as turn } from 'node:timers/promises'
 import { FST_WASM_ABI_UNKNOWN, FST_WASM_MODULE_INVALID } from '../errors.ts'
-import { type Instrumented, instrument } from './metering/instrument.ts'
+import { type Instrumented, instrument, type Wanted } from './metering/instrument.ts'
 import { Unsupported } from './metering/unsupported.ts'
 import { trivialExports } from './trivial-exports.ts'
 
@@ -75,11 +76,12 @@ export async function loadModule(
   let compiled: WebAssembly.Module
   let instrumented: Instrumented
   try {
-    // Says what is wrong with one that is not valid.
-    if (!WebAssembly.validate(bytes)) await WebAssembly.compile(bytes)
     const { stoppable, memoryMib } = limits
     const maxPages = memoryMib === 0 ? MAX_PAGES : Math.min(MAX_PAGES, Math.floor(memoryMib * PAGES_PER_MIB))
-    instrumented = instrument(bytes, { stoppable, maxPages })
+    const rewritten = await inTurns(() => rewrite(bytes, { stoppable, maxPages }))
+    // Says what is wrong with one that is not valid.
+    if (rewritten === undefined) throw await WebAssembly.compile(bytes)
+    instrumented = rewritten
     compiled = await WebAssembly.compile(instrumented.bytes)
   } catch (error) {
     const { message } = error as Error
@@ -131,6 +133,38 @@ export async function loadModule(
     hookTable: instrumented.hookTable,
     start: instrumented.start,
     trivial: trivialExports(bytes)
+  }
+}
+
+/** Nothing, where the module is not valid. */
+function* rewrite(bytes: Uint8Array, wanted: Wanted): Generator<void, Instrumented | undefined> {
+  if (!WebAssembly.validate(bytes)) return undefined
+  yield
+  return yield* instrument(bytes, wanted)
+}
+
+/** So long, in milliseconds, one turn of the event loop works on a module. */
+const TURN_MS = 10
+
+/** What is worked on last: one module after the other, or their turns would add up. */
+let last: Promise<unknown> = Promise.resolve()
+
+/** Takes all steps of something, and lets others do something now and then. */
+function inTurns<Result>(steps: () => Generator<void, Result>): Promise<Result> {
+  const result = last.then(() => takeAll(steps()))
+  last = result.catch(() => {})
+  return result
+}
+
+async function takeAll<Result>(steps: Generator<void, Result>): Promise<Result> {
+  await turn()
+  let begin = performance.now()
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+    if (performance.now() - begin < TURN_MS) continue
+    await turn()
+    begin = performance.now()
   }
 }
 

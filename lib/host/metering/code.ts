@@ -20,8 +20,14 @@ export interface CodeTarget {
   readonly out: number
 }
 
-/** Rewrites the content of a code section, but for the function `$out`, which is still to be written. */
-export function rewriteCode(bytes: Uint8Array, start: number, target: CodeTarget, to: ByteWriter): void {
+/** So many functions are rewritten at a time: some milliseconds. */
+const AT_A_TIME = 200
+
+/**
+ * Rewrites the content of a code section, but for the function `$out`, which is still to be written. In steps, between which
+ * something else may be done.
+ */
+export function* rewriteCode(bytes: Uint8Array, start: number, target: CodeTarget, to: ByteWriter): Generator<void> {
   const count = numberAt(bytes, start)
   let at = skipNumber(bytes, start)
   to.number(count + 1)
@@ -31,6 +37,7 @@ export function rewriteCode(bytes: Uint8Array, start: number, target: CodeTarget
     const end = body + numberAt(bytes, at)
     rewriteFunction(bytes, body, end, target, target.parameters[i]!, finder, to)
     at = end
+    if (i % AT_A_TIME === AT_A_TIME - 1) yield
   }
 }
 

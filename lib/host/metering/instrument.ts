@@ -1,5 +1,5 @@
 import { ByteWriter } from './byte-writer.ts'
-import { rewriteCode, writeOut } from './code.ts'
+import { type CodeTarget, rewriteCode, writeOut } from './code.ts'
 import { numberAt, Op, skipNumber } from './instructions.ts'
 import {
   customNameOf,
@@ -61,11 +61,13 @@ const I32 = 0x7f
  * same otherwise. Everything that is added stands at the end of its index space, so no index of the module changes, and
  * none of the module's reaches what is added.
  *
+ * Large ones take a while: in steps, between which something else may be done.
+ *
  * @param bytes a module that is valid: of one that is not, something else might become valid
  * @throws Unsupported
  */
-export function instrument(bytes: Uint8Array, wanted: Wanted): Instrumented {
-  return new Rewriting(bytes, wanted).result()
+export function* instrument(bytes: Uint8Array, wanted: Wanted): Generator<void, Instrumented> {
+  return yield* new Rewriting(bytes, wanted).result()
 }
 
 class Rewriting {
@@ -84,9 +86,9 @@ class Rewriting {
     this.#to = new ByteWriter(Math.ceil(bytes.length * 1.2) + 4096)
   }
 
-  result(): Instrumented {
+  *result(): Generator<void, Instrumented> {
     this.#to.copy(this.#bytes, 0, 8)
-    const added = this.#wanted.stoppable ? this.#additions() : new Map<number, (section?: Section) => Buffer>()
+    const added = this.#wanted.stoppable ? yield* this.#additions() : new Map<number, (section?: Section) => Buffer>()
     added.set(SectionId.import, (section) => this.#cappedImports(section))
     added.set(SectionId.memory, (section) => this.#cappedMemories(section))
     // What is added to sections that are missing goes in before the next one of those that are there.
@@ -144,7 +146,7 @@ class Rewriting {
   }
 
   /** What makes the module stoppable, by section. */
-  #additions(): Map<number, (section?: Section) => Buffer> {
+  *#additions(): Generator<void, Map<number, (section?: Section) => Buffer>> {
     const bytes = this.#bytes
     const parameters = parametersOfTypes(bytes, this.#find(SectionId.type))
     const imports = importsOf(bytes, this.#find(SectionId.import))
@@ -166,6 +168,7 @@ class Rewriting {
       fuel,
       out
     }
+    const code = yield* this.#code(target, hookType, table)
     const appended = (items: number, write: (to: ByteWriter) => void) => (section?: Section) =>
       append(bytes, section, items, write)
     return new Map<number, (section?: Section) => Buffer>([
@@ -203,17 +206,18 @@ class Rewriting {
       ],
       // It would run before there is a hook.
       [SectionId.start, () => Buffer.alloc(0)],
-      [
-        SectionId.code,
-        (section) => {
-          const to = new ByteWriter(section === undefined ? 64 : Math.ceil((section.end - section.start) * 1.2) + 1024)
-          if (section === undefined) to.number(1)
-          else rewriteCode(bytes, section.start, target, to)
-          writeOut(hookType, table, fuel, to)
-          return to.bytes
-        }
-      ]
+      [SectionId.code, () => code]
     ])
+  }
+
+  /** The code section, with what is to be called when the fuel is used up. */
+  *#code(target: CodeTarget, hookType: number, table: number): Generator<void, Buffer> {
+    const section = this.#find(SectionId.code)
+    const to = new ByteWriter(section === undefined ? 64 : Math.ceil((section.end - section.start) * 1.2) + 1024)
+    if (section === undefined) to.number(1)
+    else yield* rewriteCode(this.#bytes, section.start, target, to)
+    writeOut(hookType, table, target.fuel, to)
+    return to.bytes
   }
 
   #count(id: number): number {

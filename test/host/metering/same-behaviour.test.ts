@@ -5,10 +5,10 @@ import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { arm, enterModule, leaveModule } from '../../../lib/host/metering/clock.ts'
-import { instrument } from '../../../lib/host/metering/instrument.ts'
 import { Unsupported } from '../../../lib/host/metering/unsupported.ts'
 import { loadModule } from '../../../lib/host/module.ts'
 import { wat } from '../../wat.ts'
+import { instrumented } from './instrumented.ts'
 import { programs } from './programs.ts'
 
 const STOPPABLE = { stoppable: true, maxPages: 65_536 }
@@ -49,8 +49,8 @@ test('a random program does the same with and without', async () => {
   await fc.assert(
     fc.asyncProperty(programs, async (text) => {
       const bytes = await wat(text)
-      const { bytes: instrumented, hookTable } = instrument(bytes, STOPPABLE)
-      assert.deepEqual(run(instrumented, hookTable), run(bytes))
+      const { bytes: stoppable, hookTable } = instrumented(bytes, STOPPABLE)
+      assert.deepEqual(run(stoppable, hookTable), run(bytes))
     }),
     { numRuns: 300 }
   )
@@ -68,8 +68,8 @@ const modules = [FIXTURES, process.env.METERING_MODULES].flatMap((folder) =>
 for (const path of modules) {
   test(`${basename(path)} is valid with it, and has the same imports and exports`, () => {
     const bytes = readFileSync(path)
-    const { bytes: instrumented, hookTable, start } = instrument(bytes, STOPPABLE)
-    const [before, after] = [new WebAssembly.Module(bytes), new WebAssembly.Module(instrumented)]
+    const { bytes: stoppable, hookTable, start } = instrumented(bytes, STOPPABLE)
+    const [before, after] = [new WebAssembly.Module(bytes), new WebAssembly.Module(stoppable)]
     assert.deepEqual(WebAssembly.Module.imports(after), WebAssembly.Module.imports(before))
     const own = [hookTable, start]
     assert.deepEqual(
@@ -77,7 +77,7 @@ for (const path of modules) {
       WebAssembly.Module.exports(before)
     )
     if (bytes.length < 10_000) return
-    const growth = instrumented.length / bytes.length - 1
+    const growth = stoppable.length / bytes.length - 1
     assert(growth < (bytes.length > 1_000_000 ? 0.03 : 0.16), `it is ${(growth * 100).toFixed(1)} % larger`)
   })
 }
@@ -95,7 +95,7 @@ test('of ten thousand mutated modules no valid one is broken, no invalid one acc
       if (WebAssembly.validate(bytes)) {
         valid++
         try {
-          assert(WebAssembly.validate(instrument(bytes, STOPPABLE).bytes))
+          assert(WebAssembly.validate(instrumented(bytes, STOPPABLE).bytes))
         } catch (error) {
           if (!(error instanceof Unsupported)) throw error
         }
