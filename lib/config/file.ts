@@ -29,6 +29,8 @@ export interface ConfigFileContent extends Omit<Options, 'config' | 'foreign_fun
   readonly ignored: readonly string[]
   /** Whether its last line is `#END`, as APISIX wants it: what is written half has none. */
   readonly hasEnd: boolean
+  /** Whether there is nothing in it, as in one that is about to be written. */
+  readonly isEmpty: boolean
 }
 
 /**
@@ -42,6 +44,7 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
   const isJson = extname(path) === '.json'
   let content: unknown
   let hasEnd = false
+  let isEmpty = false
   try {
     const bytes = await readFile(path)
     if (bytes.subarray(0, MODULE.length).equals(MODULE)) {
@@ -50,6 +53,7 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
     const text = bytes.toString().replace(/^\uFEFF/, '')
     content = (isJson ? readJson : readYaml)(text) ?? {}
     hasEnd = /(?:^|\n)#END\s*$/.test(text)
+    isEmpty = text.trim() === ''
   } catch (error) {
     throw new FST_WASM_CONFIG_UNREADABLE(path, (error as Error).message, { cause: error as Error })
   }
@@ -66,18 +70,24 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
   const plugins = (wasm?.plugins ?? []).map((plugin) =>
     plugin.file === undefined ? plugin : { ...plugin, file: here(plugin.file) }
   )
-  return { path, ...rest, ...(store !== undefined && { store: { file: here(store.file) } }), plugins, ignored, hasEnd }
+  const kept = store === undefined ? {} : { store: { file: here(store.file) } }
+  return { path, ...rest, ...kept, plugins, ignored, hasEnd, isEmpty }
 }
 
 /**
  * Reads the configuration files that the option `config` names.
  *
- * @throws FST_WASM_CONFIG_UNREADABLE, FST_WASM_OPTIONS_INVALID
+ * @throws FST_WASM_CONFIG_UNREADABLE, FST_WASM_OPTIONS_INVALID; the latter with what is wrong with all of them
  */
 export async function readConfigFiles(options: Options): Promise<ConfigFileContent[]> {
-  const files: ConfigFileContent[] = []
-  for (const path of configFilesOf(options)) files.push(await readConfigFile(path))
-  return files
+  const results = await Promise.allSettled(configFilesOf(options).map(readConfigFile))
+  const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as Error] : []))
+  if (errors.length === 1) throw errors[0]
+  if (errors.length > 1) {
+    const message = errors.map(({ message }) => message.replace(/^The configuration is invalid: /, '')).join('; ')
+    throw new FST_WASM_OPTIONS_INVALID(message, { cause: errors[0]! })
+  }
+  return results.map((result) => (result as PromiseFulfilledResult<ConfigFileContent>).value)
 }
 
 /** The files that the option `config` names. */

@@ -56,7 +56,11 @@ interface Source {
  * @throws FST_WASM_OPTIONS_INVALID
  */
 export function checkOptions(input: unknown): Options {
-  const { plugins, ...rest } = (input ?? {}) as Options
+  if (!isPlainObject(input)) {
+    const hint = typeof input === 'string' ? '; a file is named by the option `config`' : ''
+    throw new FST_WASM_OPTIONS_INVALID(`the options must be an object${hint}`)
+  }
+  const { plugins, ...rest } = input as Options
   // Copied apart: bytes of a module are no configuration.
   const modules = Array.isArray(plugins) ? plugins.map((plugin) => plugin?.module) : []
   const options = validate(Options, { ...rest, ...(plugins !== undefined && { plugins: withoutModules(plugins) }) }, '')
@@ -64,6 +68,13 @@ export function checkOptions(input: unknown): Options {
     if (modules[i] !== undefined) plugin.module = modules[i]
   })
   return options
+}
+
+/** Of any realm. */
+function isPlainObject(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 function withoutModules(plugins: unknown): unknown {
@@ -343,7 +354,8 @@ function checkEntry(resources: Resources, name: string, entry: PluginEntry, plac
     throw new FST_WASM_PLUGIN_UNKNOWN(place, name, [...resources.plugins.keys()].join(', ') || 'none')
   }
   const problems = new Problems()
-  problems.attempt(() => configurationOf(entry, place, declaration.semantics))
+  // What is switched off need not be right, as in APISIX.
+  if (entry._meta?.disable !== true) problems.attempt(() => configurationOf(entry, place, declaration.semantics))
   const isEntry = problems.attempt(() => validate(PluginEntry, entry, place))
   const { filter } = (isEntry && entry._meta) || {}
   if (filter !== undefined) problems.attempt(() => compileVars(filter, `${place}._meta.filter`))

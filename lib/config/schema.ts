@@ -125,17 +125,17 @@ const Node = Type.Object(
 )
 
 /** When a node counts as healthy again. */
-const healthyKeys = {
+const healthyKeys = (minimum: 0 | 1) => ({
   http_statuses: Optional(Type.Array(HttpStatus, { minItems: 1 })),
-  successes: Optional(Type.Integer({ minimum: 1, maximum: 254 }))
-}
+  successes: Optional(Type.Integer({ minimum, maximum: 254 }))
+})
 /** When a node counts as unhealthy. */
-const unhealthyKeys = {
+const unhealthyKeys = (minimum: 0 | 1) => ({
   http_statuses: Optional(Type.Array(HttpStatus, { minItems: 1 })),
-  http_failures: Optional(Type.Integer({ minimum: 1, maximum: 254 })),
-  tcp_failures: Optional(Type.Integer({ minimum: 1, maximum: 254 })),
-  timeouts: Optional(Type.Integer({ minimum: 1, maximum: 254 }))
-}
+  http_failures: Optional(Type.Integer({ minimum, maximum: 254 })),
+  tcp_failures: Optional(Type.Integer({ minimum, maximum: 254 })),
+  timeouts: Optional(Type.Integer({ minimum, maximum: 254 }))
+})
 /** Seconds */
 const interval = { interval: Optional(Type.Number({ minimum: 0.1, default: 1 })) }
 
@@ -153,8 +153,8 @@ const Checks = Type.Object(
         http_request_body: Optional(Type.String()),
         https_verify_certificate: Optional(Type.Boolean({ default: true })),
         req_headers: Optional(Type.Array(Type.String({ minLength: 1 }))),
-        healthy: Optional(Type.Object({ ...healthyKeys, ...interval }, closed)),
-        unhealthy: Optional(Type.Object({ ...unhealthyKeys, ...interval }, closed))
+        healthy: Optional(Type.Object({ ...healthyKeys(1), ...interval }, closed)),
+        unhealthy: Optional(Type.Object({ ...unhealthyKeys(1), ...interval }, closed))
       },
       closed
     ),
@@ -162,8 +162,8 @@ const Checks = Type.Object(
       Type.Object(
         {
           type: Optional(Type.Enum(['http', 'https', 'tcp'], { default: 'http' })),
-          healthy: Optional(Type.Object(healthyKeys, closed)),
-          unhealthy: Optional(Type.Object(unhealthyKeys, closed))
+          healthy: Optional(Type.Object(healthyKeys(0), closed)),
+          unhealthy: Optional(Type.Object(unhealthyKeys(0), closed))
         },
         closed
       )

@@ -8,7 +8,10 @@ const VARIABLE =
   /^(?:(?:request_|document_)?uri|server_(?:addr|name|port|protocol)|remote_(?:addr|port)|query_string|args|host(?:name)?|scheme|request_method|(?:arg|http|cookie)_.+)$/
 const HEADER = /^[a-zA-Z0-9-_]+$/
 /** `name: value` */
-const HEADER_LINE = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*$/
+const HEADER_LINE = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*$/
+/** What a `host` header may say. */
+const HOST = /^[0-9A-Za-z._:[\]-]+$/
+const PATH = /^\/[\x21-\x7e]*$/
 
 /**
  * Checks what the schema cannot say of an upstream.
@@ -22,10 +25,18 @@ export function checkUpstream(upstream: Upstream, place: string): void {
   }
   checkHash(upstream, place)
   checkTls(upstream, place)
+  checkText(upstream.upstream_host, HOST, `${place}.upstream_host`, 'a host')
+  checkText(upstream.checks?.active.host, HOST, `${place}.checks.active.host`, 'a host')
+  checkText(upstream.checks?.active.http_path, PATH, `${place}.checks.active.http_path`, 'a path, with spaces as %20')
   for (const [i, header] of (upstream.checks?.active.req_headers ?? []).entries()) {
     if (HEADER_LINE.test(header)) continue
     throw new FST_WASM_OPTIONS_INVALID(`${place}.checks.active.req_headers[${i}] must be "name: value"`)
   }
+}
+
+function checkText(text: string | undefined, form: RegExp, place: string, what: string): void {
+  if (text === undefined || form.test(text)) return
+  throw new FST_WASM_OPTIONS_INVALID(`${place}: ${JSON.stringify(text)} is not ${what}`)
 }
 
 function checkHash({ type, hash_on = 'vars', key }: Upstream, place: string): void {

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import type { Static, TSchema } from 'typebox'
 import { Settings } from 'typebox/system'
 import Value from 'typebox/value'
@@ -154,7 +155,11 @@ export function nodesOf(upstream: Upstream, place: string): UpstreamNode[] {
   const { nodes, scheme } = upstream
   const defaultPort = scheme === 'https' ? 443 : 80
   if (Array.isArray(nodes)) {
-    return validate(NodeList, nodes, `${place}.nodes`).map(({ host, port, weight, priority = 0 }) => {
+    return validate(NodeList, nodes, `${place}.nodes`).map(({ host, port, weight, priority = 0 }, i) => {
+      const address = parseAddress(host)
+      if (isIP(host) === 0 && (address === undefined || address.port !== undefined)) {
+        throw new FST_WASM_OPTIONS_INVALID(`${place}.nodes[${i}].host: ${JSON.stringify(host)} is no host`)
+      }
       return { host: bare(host), port: port ?? defaultPort, weight, priority }
     })
   }

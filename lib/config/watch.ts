@@ -3,6 +3,9 @@ import { stat } from 'node:fs/promises'
 /** Milliseconds between two looks. */
 const INTERVAL = 250
 
+/** So many looks a file that changes all the time is waited for, and others with it. */
+const PATIENCE = 8
+
 export interface FileWatch {
   /** Looks at once, so that what happens to files from now on is a change. */
   look(): Promise<void>
@@ -20,6 +23,8 @@ export function watchFiles(paths: () => Iterable<string>, onChange: () => void):
   /** By path: what was told of, and what was seen last. */
   let told = new Map<string, string>()
   let last = new Map<string, string>()
+  /** How many looks in a row have seen another state each. */
+  let restless = 0
   let closed = false
   let timer: NodeJS.Timeout | undefined
   let looking: Promise<void> = Promise.resolve()
@@ -37,7 +42,9 @@ export function watchFiles(paths: () => Iterable<string>, onChange: () => void):
     const changed = [...seen].filter(([path, state]) => told.get(path) !== state)
     const settled = changed.every(([path, state]) => last.get(path) === state)
     last = seen
-    if (changed.length > 0 && settled) {
+    restless = settled ? 0 : restless + 1
+    if (changed.length > 0 && (settled || restless >= PATIENCE)) {
+      restless = 0
       told = seen
       onChange()
     }

@@ -42,6 +42,8 @@ export class Configuration implements AdminTarget {
   #watch: FileWatch | undefined
   /** Those that ended with `#END`. */
   readonly #endedFiles: Set<string> = new Set()
+  /** Those in which there was something. */
+  readonly #filledFiles: Set<string> = new Set()
   /** The change that is under way; each one waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -183,9 +185,13 @@ export class Configuration implements AdminTarget {
     this.#refused = refused
   }
 
-  /** A file that is written in place may be seen half: that is found out where it had an end before. */
+  /** A file that is written in place may be seen half: that is found out where it had an end before, or anything at all. */
   #checkEnds(files: readonly ConfigFileContent[]): void {
-    for (const { path, hasEnd } of files) {
+    for (const { path, hasEnd, isEmpty } of files) {
+      if (!isEmpty) this.#filledFiles.add(path)
+      else if (this.#filledFiles.has(path)) {
+        throw new FST_WASM_CONFIG_UNREADABLE(path, 'it is empty and was not; is it still being written?')
+      }
       if (hasEnd) this.#endedFiles.add(path)
       else if (this.#endedFiles.has(path)) {
         const reason =

@@ -8,10 +8,12 @@ const kUpgrade: unique symbol = Symbol('fastify-wasm-gateway.upgrade')
 /** What Node hands over with such a request: from then on it reads and writes nothing of the connection itself. */
 export interface Upgrade {
   readonly socket: Duplex
-  /** What the client has sent behind the request already. */
-  readonly head: Buffer
-  /** The connection is ours: it is closed with the application. */
-  own(): void
+  /**
+   * Takes the connection over: it is closed with the application.
+   *
+   * @returns what the client has sent behind the request already
+   */
+  take(): Buffer
 }
 
 /** The connection of a request that wants it upgraded; `undefined` for others. */
@@ -20,9 +22,10 @@ export function upgradeOf(raw: IncomingMessage): Upgrade | undefined {
 }
 
 /**
- * Has requests that want their connection upgraded go through the application's hooks and routes like all others. Without a
- * listener Node takes them for ordinary requests, so there is one only while a route wants upgrades. Where others listen
- * (@fastify/websocket does), they are the ones who send these requests on.
+ * Has requests for websockets go through the application's hooks and routes like all others. Without a listener Node takes
+ * requests that want their connection upgraded for ordinary ones, so there is one only while a route wants upgrades, and what
+ * asks for something else than a websocket is given back to Node. Where others listen (@fastify/websocket does), they are the
+ * ones who send these requests on.
  */
 export class Upgrades {
   readonly #app: FastifyInstance
@@ -46,21 +49,106 @@ export class Upgrades {
   }
 
   readonly #onUpgrade = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    const own = () => {
-      this.#sockets.add(socket)
-      socket.on('close', () => this.#sockets.delete(socket))
-      socket.on('error', () => socket.destroy())
+    const { server } = this.#app
+    const isOurs = server.listenerCount('upgrade') === 1
+    if (isOurs && !asksForWebsocket(raw)) {
+      serveAnew(server, raw, socket, head)
+      return
     }
-    Object.assign(raw, { [kUpgrade]: { socket, head, own } satisfies Upgrade })
-    if (this.#app.server.listenerCount('upgrade') > 1) return
-    own()
+    const early = new EarlyBytes(socket, head)
+    const take = () => {
+      this.#own(socket)
+      return early.take()
+    }
+    Object.assign(raw, { [kUpgrade]: { socket, take } satisfies Upgrade })
+    if (!isOurs) return
+    this.#own(socket)
+    early.watch()
     const response = new ServerResponse(raw)
     response.assignSocket(socket as never)
     // Nobody reads a next request.
     response.shouldKeepAlive = false
     response.on('finish', () => destroySoon(socket))
+    socket.on('drain', () => drain(response))
     this.#app.routing(raw, response)
   }
+
+  #own(socket: Duplex): void {
+    if (this.#sockets.has(socket)) return
+    this.#sockets.add(socket)
+    socket.on('close', () => this.#sockets.delete(socket))
+    socket.on('error', () => socket.destroy())
+  }
+}
+
+/** So much is read of what a client sends before its request is answered. */
+const MAX_EARLY = 64 * 1024
+
+/** What a client sends while its request for a websocket is not answered, and whether it leaves. */
+class EarlyBytes {
+  readonly #socket: Duplex
+  readonly #chunks: Buffer[]
+  #size = 0
+
+  constructor(socket: Duplex, head: Buffer) {
+    this.#socket = socket
+    this.#chunks = [head]
+  }
+
+  /** A client that leaves is noticed by reading alone. */
+  watch(): void {
+    this.#socket.on('readable', this.#read)
+    this.#socket.on('end', this.#leave)
+  }
+
+  take(): Buffer {
+    this.#socket.off('readable', this.#read)
+    this.#socket.off('end', this.#leave)
+    return Buffer.concat(this.#chunks)
+  }
+
+  readonly #read = (): void => {
+    while (this.#size < MAX_EARLY) {
+      const chunk = this.#socket.read() as Buffer | null
+      if (chunk === null) return
+      this.#chunks.push(chunk)
+      this.#size += chunk.length
+    }
+  }
+
+  /** As Node does with a client that has closed its side, unless a response is just being sent. */
+  readonly #leave = (): void => destroySoon(this.#socket)
+}
+
+function asksForWebsocket({ method, headers }: IncomingMessage): boolean {
+  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+  return method === 'GET' && !hasBody && headers.upgrade?.toLowerCase() === 'websocket'
+}
+
+/** Has Node read a request again, as one that wants no upgrade: so it would be without a listener for these. */
+function serveAnew(server: FastifyInstance['server'], raw: IncomingMessage, socket: Duplex, head: Buffer): void {
+  let text = `${raw.method} ${raw.url} HTTP/${raw.httpVersion}\r\n`
+  const { rawHeaders } = raw
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const [name, value] = [rawHeaders[i]!, rawHeaders[i + 1]!]
+    const kept = name.toLowerCase() === 'connection' ? withoutUpgrade(value) : value
+    if (kept !== '' || value === '') text += `${name}: ${kept}\r\n`
+  }
+  socket.unshift(Buffer.concat([Buffer.from(`${text}\r\n`, 'latin1'), head]))
+  server.emit('encrypted' in socket ? 'secureConnection' : 'connection', socket)
+}
+
+function withoutUpgrade(connection: string): string {
+  const options = connection.split(',').map((option) => option.trim())
+  return options.filter((option) => option.toLowerCase() !== 'upgrade' && option !== '').join(', ')
+}
+
+/** Lets a response go on that has waited for its connection: what Node does for those that it serves itself. */
+function drain(response: ServerResponse): void {
+  if (!response.writableNeedDrain) return
+  const kNeedDrain = Object.getOwnPropertySymbols(response).find(({ description }) => description === 'kNeedDrain')
+  if (kNeedDrain !== undefined) Object.assign(response, { [kNeedDrain]: false })
+  response.emit('drain')
 }
 
 /** Closes a connection when all that was written to it is sent. */

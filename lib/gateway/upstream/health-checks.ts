@@ -2,7 +2,7 @@ import type { Checks } from '../../config/schema.ts'
 import type { UpstreamNode } from '../../config/validate.ts'
 import type { Logger } from '../../host/index.ts'
 import { probe } from './health-probe.ts'
-import type { Upstream } from './upstream.ts'
+import { millisecondsOf, type Upstream } from './upstream.ts'
 
 /** How a request to a node ended: with a status, or a connection where no more was wanted; without one, or too late. */
 export type Outcome = number | 'connected' | 'tcp failure' | 'timeout'
@@ -115,7 +115,7 @@ export class HealthChecks {
     const health = this.#nodes.get(node)!
     const { healthy, unhealthy } = this.#checks.active
     const interval = (health.healthy ? healthy : unhealthy)?.interval ?? INTERVAL
-    health.timer = setTimeout(() => this.#probe(node), interval * 1000)
+    health.timer = setTimeout(() => this.#probe(node), millisecondsOf(interval))
     health.timer.unref()
     const next = this.#waiting.shift()
     if (next !== undefined) this.#probe(next)

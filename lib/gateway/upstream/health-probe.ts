@@ -1,11 +1,11 @@
-import { request as httpRequest } from 'node:http'
+import { type ClientRequest, request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import type { Checks } from '../../config/schema.ts'
 import type { UpstreamNode } from '../../config/validate.ts'
 import type { Outcome } from './health-checks.ts'
 import { tlsOptions } from './tls.ts'
-import type { Upstream } from './upstream.ts'
+import { millisecondsOf, type Upstream } from './upstream.ts'
 
 type Active = Checks['active']
 
@@ -13,18 +13,25 @@ const TIMEOUT = 1
 
 /** Asks one node whether it is well, over a connection of its own. Nothing that it answers is an error. */
 export function probe(upstream: Upstream, node: UpstreamNode, active: Active): Promise<Outcome> {
-  const milliseconds = (active.timeout ?? TIMEOUT) * 1000
+  const milliseconds = millisecondsOf(active.timeout ?? TIMEOUT)
   return new Promise((resolve) => {
     const timer = setTimeout(() => end('timeout'), milliseconds)
     timer.unref()
-    const asked = active.type === 'tcp' ? connectTo(node, active) : ask(upstream, node, active)
+    let asked: Socket | ClientRequest | undefined
     let over = false
     const end = (outcome: Outcome) => {
       if (over) return
       over = true
       clearTimeout(timer)
       resolve(outcome)
-      asked.destroy()
+      asked?.destroy()
+    }
+    try {
+      asked = active.type === 'tcp' ? connectTo(node, active) : ask(upstream, node, active)
+    } catch {
+      // What cannot be asked is not well.
+      end('tcp failure')
+      return
     }
     asked.on('error', () => end('tcp failure'))
     if (active.type === 'tcp') asked.on('connect', () => end('connected'))

@@ -36,10 +36,17 @@ export function sendWithTrailers(
     agent: false,
     headers
   }
-  const outgoing: ClientRequest =
-    upstream.scheme === 'https'
-      ? httpsRequest({ ...options, ...tlsOptions(upstream.tls, upstream.serverNameFor(node)) })
-      : httpRequest(options)
+  let outgoing: ClientRequest
+  try {
+    outgoing =
+      upstream.scheme === 'https'
+        ? httpsRequest({ ...options, ...tlsOptions(upstream.tls, upstream.serverNameFor(node)) })
+        : httpRequest(options)
+  } catch (error) {
+    upstream.release(node)
+    queueMicrotask(() => callback(error as Error))
+    return () => {}
+  }
   let answered = false
   outgoing.on('close', () => upstream.release(node))
   outgoing.on('error', (error) => {

@@ -62,10 +62,10 @@ async function agree(
     return
   }
   reply.hijack()
-  upgrade.own()
+  const head = upgrade.take()
   exchange.onInterrupt = () => upgrade.socket.destroy()
   upgrade.socket.write(headOf(reply), 'latin1')
-  connect(upgrade.socket, upgrade.head, tunnel.socket)
+  connect(upgrade.socket, head, tunnel.socket)
   connect(tunnel.socket, tunnel.head, upgrade.socket)
 }
 

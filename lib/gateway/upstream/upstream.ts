@@ -160,7 +160,7 @@ export class Upstream {
   /** @param route what the route says stands above what the upstream says */
   timeouts(route: Timeout | undefined): Timeouts {
     const own = this.#config.timeout
-    const of = (name: keyof Timeout) => (route?.[name] ?? own?.[name] ?? DEFAULT_TIMEOUT) * 1000
+    const of = (name: keyof Timeout) => millisecondsOf(route?.[name] ?? own?.[name] ?? DEFAULT_TIMEOUT)
     return { connect: of('connect'), send: of('send'), read: of('read') }
   }
 
@@ -174,4 +174,12 @@ export class Upstream {
       }))
     }
   }
+}
+
+/** What a timer takes at most, some weeks: it fires at once when it is told more. */
+const MAX_TIMER = 2 ** 31 - 1
+
+/** Seconds in milliseconds, for a timer. */
+export function millisecondsOf(seconds: number): number {
+  return Math.min(seconds * 1000, MAX_TIMER)
 }

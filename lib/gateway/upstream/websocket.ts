@@ -52,7 +52,14 @@ export function openWebsocket(request: UpstreamRequest, callback: Callback): () 
 
   function ask(node: UpstreamNode): void {
     let connected = false
-    const asked = dispatch(request, node)
+    let asked: ClientRequest
+    try {
+      asked = dispatch(request, node)
+    } catch (error) {
+      upstream.release(node)
+      queueMicrotask(() => callback(asGatewayError(error as Error)))
+      return
+    }
     outgoing = asked
     const late = (what: string) => asked.destroy(new FST_WASM_UPSTREAM_TIMEOUT(what))
     let timer = setTimeout(() => late('it did not connect in time'), timeouts.connect)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
-import type { Duplex } from 'node:stream'
+import { type Duplex, Readable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { WebSocket } from 'undici'
 import type { Route, WasmGatewayOptions } from '../../../lib/index.ts'
@@ -210,7 +210,8 @@ test('without enable_websocket, and with another protocol, the request is forwar
     return client.received()
   }
   assert.match(await answerTo(handshake('/plain')), /^HTTP\/1\.1 200 [\s\S]*plain \/plain/)
-  assert.match(await answerTo(handshake('/ws').replace('websocket', 'h2c')), /^HTTP\/1\.1 200 [\s\S]*plain \/ws/)
+  const other = handshake('/ws').replace('websocket', 'h2c').replace('Upgrade\r\n', 'Upgrade, close\r\n')
+  assert.match(await answerTo(other), /^HTTP\/1\.1 200 [\s\S]*plain \/ws/)
   assert.match(await answerTo(handshake('/own')), /^HTTP\/1\.1 200 [\s\S]*own/)
   assert.match(await answerTo(handshake('/nowhere')), /^HTTP\/1\.1 404 /)
   assert.equal((await request(`${url}/ws`)).text, 'plain /ws')
@@ -265,4 +266,89 @@ test('a websocket to a node of https is a connection of TLS, verified as others'
   const refused = open(t, verified.port, handshake('/'))
   await until(() => refused.destroyed, 'it is answered')
   assert.match(refused.received(), /^HTTP\/1\.1 502 /)
+})
+
+/** Echoes bodies, is long under `/long`, and says nothing under `/silent`. */
+function startPlain(t: TestContext): Promise<Node> {
+  return startNode(t, (incoming, response) => {
+    if (incoming.url!.endsWith('/silent')) return
+    if (incoming.url!.endsWith('/long')) response.end(Buffer.alloc(LONG, 'x'))
+    else incoming.pipe(response)
+  })
+}
+
+const LONG = 8 * 1024 * 1024
+
+for (const [what, framing, body] of [
+  ['a length', 'Content-Length: 11', 'hello=world'],
+  ['chunks', 'Transfer-Encoding: chunked', '5\r\nhello\r\n6\r\n=world\r\n0\r\n\r\n']
+] as const) {
+  for (const upgrade of ['h2c', 'websocket']) {
+    test(`a request with a body, by ${what}, that offers ${upgrade} is one like others, and the connection stays`, async (t) => {
+      const node = await startPlain(t)
+      const { port } = await startApp(
+        t,
+        {
+          routes: [
+            { id: 1, uri: '/w', enable_websocket: true, upstream: { nodes: { [node.address]: 1 } } },
+            { id: 2, uri: '/p', upstream: { nodes: { [node.address]: 1 } } }
+          ]
+        },
+        (app) => {
+          app.addContentTypeParser('text/plain', { parseAs: 'string' }, (_request, body, done) => done(null, body))
+          app.post('/own', async ({ body, headers }) => `${body} ${headers.upgrade} ${headers.connection}`)
+        }
+      )
+      const offer = `Connection: Upgrade, x-a\r\nUpgrade: ${upgrade}\r\nContent-Type: text/plain\r\n${framing}\r\n`
+      for (const path of ['/w', '/p', '/own']) {
+        const client = open(t, port, `POST ${path} HTTP/1.1\r\nHost: gateway.test\r\n${offer}\r\n${body}`)
+        await until(() => client.received().includes('hello=world'), `${path} is answered`)
+        assert.match(client.received(), /^HTTP\/1\.1 200 /)
+        if (path === '/own') assert.ok(client.received().includes(`hello=world ${upgrade} x-a`), client.received())
+        client.write('GET /p HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n')
+        await until(() => client.destroyed, 'the next request on the connection is answered')
+        assert.equal(client.received().match(/HTTP\/1\.1 200 /g)!.length, 2)
+      }
+    })
+  }
+}
+
+for (const upgrade of ['h2c', 'websocket']) {
+  test(`a long response to a request that offers ${upgrade} arrives whole, on any route`, async (t) => {
+    const node = await startPlain(t)
+    const routes = [
+      { id: 1, uri: '/w/*', enable_websocket: true, upstream: { nodes: { [node.address]: 1 } } },
+      { id: 2, uri: '/p/*', upstream: { nodes: { [node.address]: 1 } } }
+    ]
+    const { port, app } = await startApp(t, { routes }, (app) => {
+      app.get('/own', async () =>
+        Readable.from(
+          (function* () {
+            for (let i = 0; i < 128; i++) yield Buffer.alloc(65536, 'x')
+          })()
+        )
+      )
+    })
+    for (const path of ['/w/long', '/p/long', '/own']) {
+      const client = open(t, port, handshake(path).replace('Upgrade: websocket', `Upgrade: ${upgrade}`))
+      await until(() => client.received().length > LONG, `${path} arrives`)
+      client.destroy()
+    }
+    const left = open(t, port, handshake('/p/long').replace('Upgrade: websocket', `Upgrade: ${upgrade}`))
+    left.pause()
+    await until(() => app.wasmGateway.status().upstreams.length >= 0, 'it is under way')
+    left.destroy()
+  })
+}
+
+test('a client that leaves before its websocket is agreed to is noticed, also when it only ends its side', async (t) => {
+  const node = await startPlain(t)
+  const { port, app } = await start(t, { upstream_id: 'u' }, { upstreams: [{ id: 'u', nodes: { [node.address]: 1 } }] })
+  const underWay = () => app.wasmGateway.status().upstreams[0]!.nodes[0]!.requests
+  for (const leave of ['end', 'destroy'] as const) {
+    const client = open(t, port, `${handshake('/silent')}early`)
+    await until(() => underWay() === 1, 'the node is asked')
+    client[leave]()
+    await until(() => underWay() === 0, `${leave}: nothing is under way`)
+  }
 })
