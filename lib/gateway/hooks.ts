@@ -124,6 +124,19 @@ export function addHooks(app: FastifyInstance, plans: Plans, proxy: ProxyHandler
   })
 }
 
+function close(exchange: Exchange, aborted: boolean): void {
+  if (aborted) exchange.reply.hijack()
+  exchange.close(aborted)
+}
+
+/** A response that waits for one before it on the connection (pipelining) is not told when the connection is lost. */
+function closeWhenLost(exchange: Exchange): void {
+  const { socket } = exchange.request.raw
+  const lost = () => close(exchange, true)
+  socket.once('close', lost)
+  exchange.reply.raw.on('close', () => socket.off('close', lost))
+}
+
 function isProxied(request: FastifyRequest): boolean {
   return exchangeOf(request)?.plan.forwarded === true || kProxied in routeContext(request).config
 }
@@ -138,11 +151,8 @@ function open(request: FastifyRequest, reply: FastifyReply, plan: Plan): Exchang
   // The one event that always comes. Where the response is not complete by then, Fastify would go on and run the handler
   // of a request that was denied, or that nobody waits for: `hijack` stops it (Fastify 5.12; `writableEnded`, since a
   // cancelled HTTP/2 stream counts as finished).
-  reply.raw.on('close', () => {
-    const aborted = !reply.raw.writableEnded
-    if (aborted) reply.hijack()
-    exchange.close(aborted)
-  })
+  reply.raw.on('close', () => close(exchange, !reply.raw.writableEnded))
+  if (reply.raw.socket === null) closeWhenLost(exchange)
   return exchange
 }
 

@@ -49,21 +49,27 @@ export class Upgrades {
   }
 
   readonly #onUpgrade = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    const { server } = this.#app
-    const isOurs = server.listenerCount('upgrade') === 1
-    if (isOurs && !asksForWebsocket(raw)) {
-      serveAnew(server, raw, socket, head)
+    const early = new EarlyBytes(socket, head)
+    if (this.#app.server.listenerCount('upgrade') > 1) {
+      Object.assign(raw, { [kUpgrade]: this.#upgrade(socket, early) })
       return
     }
-    const early = new EarlyBytes(socket, head)
-    const take = () => {
-      this.#own(socket)
-      return early.take()
-    }
-    Object.assign(raw, { [kUpgrade]: { socket, take } satisfies Upgrade })
-    if (!isOurs) return
     this.#own(socket)
     early.watch()
+    // The response to a request before it on the connection has to be sent first.
+    const pending = (socket as { _httpMessage?: ServerResponse | null })._httpMessage
+    if (pending) pending.once('close', () => this.#serve(raw, socket, early))
+    else this.#serve(raw, socket, early)
+  }
+
+  #serve(raw: IncomingMessage, socket: Duplex, early: EarlyBytes): void {
+    if (socket.destroyed) return
+    if (!asksForWebsocket(raw)) {
+      this.#sockets.delete(socket)
+      serveAnew(this.#app.server, raw, socket, early.take())
+      return
+    }
+    Object.assign(raw, { [kUpgrade]: this.#upgrade(socket, early) })
     const response = new ServerResponse(raw)
     response.assignSocket(socket as never)
     // Nobody reads a next request.
@@ -71,6 +77,14 @@ export class Upgrades {
     response.on('finish', () => destroySoon(socket))
     socket.on('drain', () => drain(response))
     this.#app.routing(raw, response)
+  }
+
+  #upgrade(socket: Duplex, early: EarlyBytes): Upgrade {
+    const take = () => {
+      this.#own(socket)
+      return early.take()
+    }
+    return { socket, take }
   }
 
   #own(socket: Duplex): void {

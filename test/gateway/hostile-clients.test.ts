@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { startApp, startUpstream, type TestApp } from '../app.ts'
 import { eventually } from '../eventually.ts'
 import { request } from '../http.ts'
-import { scripted, wantsRequestBody, wantsResponseBody } from './script.ts'
+import { say, scripted, wantsRequestBody, wantsResponseBody } from './script.ts'
 
 /** Every way in which a filter may hold a request, each on a path of its own. */
 async function start(t: TestContext, server: object = {}): Promise<TestApp & { reached: string[] }> {
@@ -147,4 +147,24 @@ test('clients that leave at any moment leave nothing, and no denied request reac
   await eventually('nothing is alive', () => alive(gateway) === 0)
   assert(!gateway.reached.includes('denied') && !gateway.reached.includes('paused'))
   assert.equal(gateway.app.wasmGateway.status().plugins[0]!.failures, 0)
+})
+
+test('a client that leaves with pipelined requests leaves nothing, wherever each of them is', async (t) => {
+  const { app, port } = await startApp(t, { plugins: scripted('a') }, (app) => {
+    const config = { wasm: { plugins: { a: { conf: { request_headers: [say('seen')] } } } } }
+    app.get('/never', { config }, () => new Promise(() => {}))
+    app.get('/slow', { config }, async () => {
+      await sleep(50)
+      return 'slow'
+    })
+    app.get('/fast', { config }, async () => 'fast')
+  })
+  const alive = () => app.wasmGateway.status().plugins[0]!.http_contexts
+  const client = connect(port, '127.0.0.1')
+  const paths = ['/never', '/fast', '/slow', '/never']
+  client.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`).join(''))
+  await eventually('all are under way', () => alive() === paths.length)
+  await sleep(100)
+  client.destroy()
+  await eventually('none is left', () => alive() === 0)
 })

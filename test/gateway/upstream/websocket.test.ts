@@ -352,3 +352,24 @@ test('a client that leaves before its websocket is agreed to is noticed, also wh
     await until(() => underWay() === 0, `${leave}: nothing is under way`)
   }
 })
+
+test('a request for a websocket, or with another offer, waits for the responses before it on its connection', async (t) => {
+  const node = await startEcho(t)
+  const upstream = { nodes: { [node.address]: 1 } }
+  const { port } = await startApp(t, { routes: [{ id: 1, uri: '/ws', upstream, enable_websocket: true }] }, (app) => {
+    app.get('/slow', async () => {
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      return 'slow'
+    })
+  })
+  const slow = 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'
+  const client = open(t, port, `${slow}${handshake('/ws')}early`)
+  await until(() => client.received().endsWith('early'), 'it is echoed')
+  assert.match(client.received(), /^HTTP\/1\.1 200 [\s\S]*slowHTTP\/1\.1 101 /)
+  const other = open(t, port, slow + handshake('/ws').replace('websocket', 'h2c') + slow)
+  await until(() => other.received().match(/HTTP\/1\.1 200 /g)?.length === 3, 'all three are answered')
+  assert.match(other.received(), /slow[\s\S]*plain \/ws[\s\S]*slow$/)
+  const left = open(t, port, slow + handshake('/ws'))
+  await new Promise((resolve) => setTimeout(resolve, 10))
+  left.destroy()
+})
