@@ -81,8 +81,8 @@ export class RequestHeaders extends HeaderList {
     if (this.isBuilt || !this.writable || !isPlain(name) || timesOf(name, rawHeaders) > 0) return super.add(name, value)
     const present = headers[name]
     const isAgain = present !== undefined
-    if (isAgain && (name === 'cookie' || SINGLE.has(name) || !this.#hasAdded(name, present)))
-      return super.add(name, value)
+    const isGrouped = isAgain && (name === 'cookie' || SINGLE.has(name))
+    if (isGrouped || !this.#hasAdded(name, present)) return super.add(name, value)
     if (!isHeader(name, value)) return false
     headers[name] = isAgain ? `${present}, ${value}` : value
     if (isAgain) this.#addedAgain++
@@ -116,7 +116,7 @@ export class RequestHeaders extends HeaderList {
 
   /** Whether what is there is what was added, and nothing else. */
   #hasAdded(name: string, present: unknown): boolean {
-    if (this.#added === undefined) return false
+    if (this.#added === undefined) return present === undefined
     let values: string | undefined
     for (let i = 0; i < this.#added.length; i += 2) {
       if (this.#added[i] === name)
