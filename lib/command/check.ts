@@ -51,8 +51,8 @@ export interface CheckedStart extends Start {
 
 /** Checks configuration files, the modules that they name, and that the filters start with their configurations. */
 export async function check(files: readonly string[], { json }: Values): Promise<number> {
-  const { contents, problems } = await readConfigFiles(files)
-  const errors = problems.length > 0 ? problems : wrongTogether(contents)
+  const { contents, problems, together } = await readConfigFiles(files)
+  const errors = [...problems, ...(together === undefined ? [] : wrongTogether(together))]
   const plugins = await checkPlugins(contents)
   const result: Check = {
     ok: errors.length === 0 && plugins.every(({ ok }) => ok),

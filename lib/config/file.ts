@@ -3,7 +3,9 @@ import { dirname, extname, resolve } from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import { FST_WASM_CONFIG_UNREADABLE, FST_WASM_OPTIONS_INVALID } from '../errors.ts'
 import { withEnvironment, withEnvironmentIn } from './environment.ts'
+import { loadResources } from './resources.ts'
 import { type Admin, ConfigFile, type Listen, type Options, type PluginDeclaration } from './schema.ts'
+import { withStubs } from './stubs.ts'
 import { validate } from './validate.ts'
 
 /** Sections of APISIX's own two files that say nothing to this gateway. */
@@ -64,14 +66,31 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
     // A section in which everything is commented out.
     content = Object.fromEntries(sections.filter(([, section]) => section !== null))
   }
-  const { wasm, store, ...rest } = validated(content, path)
-  refuseBytes(wasm?.plugins ?? [], path)
-  const here = (file: string) => resolve(dirname(path), file)
-  const plugins = (wasm?.plugins ?? []).map((plugin) =>
-    plugin.file === undefined ? plugin : { ...plugin, file: here(plugin.file) }
-  )
-  const kept = store === undefined ? {} : { store: { file: here(store.file) } }
-  return { path, ...rest, ...kept, plugins, ignored, hasEnd, isEmpty }
+  const found = ({ wasm, store, ...rest }: ConfigFile): ConfigFileContent => {
+    const here = (file: string) => resolve(dirname(path), file)
+    const plugins = (wasm?.plugins ?? []).map((plugin) =>
+      plugin.file === undefined ? plugin : { ...plugin, file: here(plugin.file) }
+    )
+    const kept = store === undefined ? {} : { store: { file: here(store.file) } }
+    return { path, ...rest, ...kept, plugins, ignored, hasEnd, isEmpty }
+  }
+  try {
+    const valid = validated(content, path)
+    refuseBytes(valid.wasm?.plugins ?? [], path)
+    return found(valid)
+  } catch (error) {
+    const rest = withStubs(content, reasonOf(error as Error).slice(path.length + 2))
+    if (rest !== undefined) remains.set(error as Error, found(rest))
+    throw error
+  }
+}
+
+/** By an error: what is left of the file that it is about, without what is wrong. */
+const remains: WeakMap<Error, ConfigFileContent> = new WeakMap()
+
+/** What is left of a file that `readConfigFile` refused, so that it can be said what else is wrong. */
+export function remainsOf(error: Error): ConfigFileContent | undefined {
+  return remains.get(error)
 }
 
 /**
@@ -82,12 +101,28 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
 export async function readConfigFiles(options: Options): Promise<ConfigFileContent[]> {
   const results = await Promise.allSettled(configFilesOf(options).map(readConfigFile))
   const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as Error] : []))
-  if (errors.length === 1) throw errors[0]
-  if (errors.length > 1) {
-    const message = errors.map(({ message }) => message.replace(/^The configuration is invalid: /, '')).join('; ')
-    throw new FST_WASM_OPTIONS_INVALID(message, { cause: errors[0]! })
+  const contents = results.flatMap((result) =>
+    result.status === 'fulfilled' ? [result.value] : (remainsOf(result.reason) ?? [])
+  )
+  if (errors.length === 0) return contents
+  const problems = errors.map(reasonOf)
+  // What refers to a file that is not there at all cannot be told from what refers to nothing.
+  if (contents.length === results.length) problems.push(...wrongTogether(options, contents))
+  if (problems.length === 1) throw errors[0]
+  throw new FST_WASM_OPTIONS_INVALID(problems.join('; '), { cause: errors[0]! })
+}
+
+function wrongTogether(options: Options, contents: readonly ConfigFileContent[]): string[] {
+  try {
+    loadResources(options, contents)
+    return []
+  } catch (error) {
+    return [reasonOf(error as Error)]
   }
-  return results.map((result) => (result as PromiseFulfilledResult<ConfigFileContent>).value)
+}
+
+function reasonOf({ message }: Error): string {
+  return message.replace(/^The configuration is invalid: /, '')
 }
 
 /** The files that the option `config` names. */
@@ -99,8 +134,7 @@ function validated(content: unknown, path: string): ConfigFile {
   try {
     return validate(ConfigFile, content, '')
   } catch (error) {
-    const reason = (error as Error).message.replace(/^The configuration is invalid: /, '')
-    throw new FST_WASM_OPTIONS_INVALID(`${path}: ${reason}`, { cause: error as Error })
+    throw new FST_WASM_OPTIONS_INVALID(`${path}: ${reasonOf(error as Error)}`, { cause: error as Error })
   }
 }
 

@@ -143,3 +143,45 @@ test('in JSON a variable of the environment may be a number or a boolean', async
   const { url } = await startApp(t, { config: path }, () => {})
   assert.equal((await request(`${url}/x`)).text, 'answered')
 })
+
+test('of a file that is wrong in many ways everything is named at once', async (t) => {
+  const directory = await folder(t)
+  const [path, other] = [join(directory, 'a.json'), join(directory, 'b.json')]
+  const nodes = { '127.0.0.1:1': 1 }
+  await writeFile(
+    path,
+    JSON.stringify({
+      wasm: {
+        plugins: [
+          { name: 'log', file: fixture('log') },
+          { name: 'bad', file: fixture('log'), priority: 'x' }
+        ]
+      },
+      upstreams: [
+        { id: 'u', nodes },
+        { id: 'wrong', nodes: 5 }
+      ],
+      routes: [
+        { uri: '/form', methods: ['get'], upstream: { nodes } },
+        { uri: '/w', upstream_id: 'nope' },
+        { uri: '/x', upstream_id: 'wrong', plugins: { bad: { conf: 'c' } } },
+        { uri: '/y', upstream: { nodes: { 'a:99999': 1 } } },
+        { uri: '/z', plugins: { unknown: { conf: 'c' } } }
+      ]
+    })
+  )
+  await writeFile(other, JSON.stringify({ routes: [{ id: 'other', uri: '/o', service_id: 'none' }] }))
+  const message = await refusal({ config: [path, other] })
+  for (const wrong of [
+    `${path}: wasm.plugins[1].priority: must be integer`,
+    'upstreams.wrong.nodes: must be object',
+    'routes[0].methods[0]',
+    'routes.arr_2.upstream_id: there is no upstream with the id [nope]',
+    'routes.arr_4.upstream.nodes: "a:99999" is no host:port',
+    'routes.arr_5.plugins.unknown: unknown plugin [unknown]',
+    'routes.other.service_id: there is no service with the id [none]'
+  ]) {
+    assert.ok(message.includes(wrong), `${wrong}\n\n${message}`)
+  }
+  assert.ok(!message.includes('[wrong]'), 'what refers to what is wrong is not told: it is there')
+})
