@@ -129,12 +129,22 @@ function close(exchange: Exchange, aborted: boolean): void {
   exchange.close(aborted)
 }
 
-/** A response that waits for one before it on the connection (pipelining) is not told when the connection is lost. */
+/** By connection, the exchanges whose response waits for one before it (pipelining). */
+const waiting: WeakMap<object, Set<Exchange>> = new WeakMap()
+
+/** A response that waits for one before it is not told when the connection is lost. */
 function closeWhenLost(exchange: Exchange): void {
   const { socket } = exchange.request.raw
-  const lost = () => close(exchange, true)
-  socket.once('close', lost)
-  exchange.reply.raw.on('close', () => socket.off('close', lost))
+  const exchanges = waiting.get(socket) ?? new Set()
+  if (!waiting.has(socket)) {
+    waiting.set(socket, exchanges)
+    // One listener for all: of many, Node warns.
+    socket.once('close', () => {
+      for (const lost of [...exchanges]) close(lost, true)
+    })
+  }
+  exchanges.add(exchange)
+  exchange.reply.raw.on('close', () => exchanges.delete(exchange))
 }
 
 function isProxied(request: FastifyRequest): boolean {

@@ -161,10 +161,18 @@ test('a client that leaves with pipelined requests leaves nothing, wherever each
   })
   const alive = () => app.wasmGateway.status().plugins[0]!.http_contexts
   const client = connect(port, '127.0.0.1')
-  const paths = ['/never', '/fast', '/slow', '/never']
+  const paths = ['/never', '/fast', '/slow', '/never', ...new Array(20).fill('/fast')]
+  const warnings: Error[] = []
+  const warned = (warning: Error) => warnings.push(warning)
+  process.on('warning', warned)
+  t.after(() => process.off('warning', warned))
   client.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`).join(''))
   await eventually('all are under way', () => alive() === paths.length)
   await sleep(100)
   client.destroy()
   await eventually('none is left', () => alive() === 0)
+  assert.deepEqual(
+    warnings.filter(({ name }) => name.startsWith('MaxListeners')),
+    []
+  )
 })
