@@ -75,6 +75,8 @@ declare module 'fastify' {
 
 /** How long a request may wait for a filter when the server closes. */
 const DRAIN_MS = 5000
+/** How often a server that closes looks for connections that have nothing to do any more. */
+const IDLE_MS = 100
 
 /**
  * Runs Proxy-Wasm filters on the routes of an application that name them in `config.wasm`, and forwards routes whose
@@ -126,12 +128,16 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   if (admin !== undefined) await serveAdmin(app, configuration, admin)
   app.addHook('onReady', async () => configuration.start())
   let drain: NodeJS.Timeout | undefined
+  let idle: NodeJS.Timeout | undefined
   app.addHook('preClose', async () => {
+    // Node closes the connections that are idle when it is told to close, and waits for what the others become.
+    idle = setInterval(() => app.server.closeIdleConnections?.(), IDLE_MS)
     // The server waits for the requests that are under way, and a filter may hold one for ever.
     drain = setTimeout(() => configuration.plans.endWaiting(), DRAIN_MS)
   })
   app.addHook('onClose', async () => {
     clearTimeout(drain)
+    clearInterval(idle)
     await configuration.close()
     grpcCalls.close()
     await agents.close()
