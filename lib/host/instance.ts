@@ -138,6 +138,8 @@ export class Instance {
       this.memory.attach(memoryOf(module, exports, imports), (size) => this.#allocate(allocate, size))
       if (module.start !== undefined) (exports[module.start] as Callback)()
       initialize(exports)
+      // The module may have caught what ended it.
+      if (this.failure !== undefined) throw this.failure
     } catch (error) {
       this.failure = error as Error
       this.standardStreams.flush()

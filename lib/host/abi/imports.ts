@@ -1,7 +1,7 @@
 import type { Instance } from '../instance.ts'
 import { mayLog } from '../log-rate.ts'
 import { Memory } from '../memory.ts'
-import { endLong, isLong } from '../metering/clock.ts'
+import { endLong, isLong, wasStopped } from '../metering/clock.ts'
 import { ProcessExit } from '../wasi/process-exit.ts'
 import { createWasi, Errno } from '../wasi/wasi.ts'
 import { buffers } from './buffers.ts'
@@ -162,6 +162,8 @@ function guard(
       if (mayLog(settings)) log.warn({ plugin: settings.name }, `the filter called ${name} while it was initialized`)
       return failure
     }
+    // A module that has caught that its time is over is let do nothing more.
+    if (wasStopped()) throw new Error('its time is over')
     let result: unknown
     try {
       result = hostFunction(a, b, c, d, e, f, g, h, i, j, k, l)
@@ -186,7 +188,7 @@ function stub(instance: Instance, module: string, name: string, reason: string):
     if (!warned) {
       warned = true
       const fields = { plugin: instance.settings.name, context: instance.active?.id }
-      instance.log.warn(fields, `the filter called ${module}.${name}, ${reason}`)
+      if (mayLog(instance.settings)) instance.log.warn(fields, `the filter called ${module}.${name}, ${reason}`)
     }
     return answer
   }

@@ -149,6 +149,7 @@ export function createWasi(instance: Instance): HostFunctions {
       ) {
         return Errno.Fault
       }
+      if (n > VECTORS_MAX) return Errno.Inval
       let first = Number.POSITIVE_INFINITY
       let firstAt = -1
       for (let i = 0; i < n; i++) {
