@@ -130,7 +130,7 @@ class EarlyBytes {
     }
   }
 
-  /** As Node does with a client that has closed its side, unless a response is just being sent. */
+  /** As Node does with a client that has closed its side. */
   readonly #leave = (): void => destroySoon(this.#socket)
 }
 
