@@ -9,7 +9,9 @@ export async function wat(text: string): Promise<Uint8Array> {
     tail_call: true,
     exceptions: true,
     threads: true,
-    memory64: true
+    memory64: true,
+    // Its types do not know of it.
+    ...{ multi_memory: true }
   })
   try {
     return module.toBinary({}).buffer

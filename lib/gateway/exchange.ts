@@ -6,6 +6,7 @@ import {
   type HttpContext,
   type LocalResponse,
   Outcome,
+  PropertyMap,
   type PropertyValue,
   type Stream
 } from '../host/index.ts'
@@ -77,7 +78,7 @@ export class Exchange implements Stream {
   #requestTrailers: RequestTrailers | undefined
   #responseTrailers: ResponseTrailers | undefined
   #rawBody: RequestBody | undefined
-  #properties: Map<string, Buffer> | undefined
+  #properties: PropertyMap | undefined
   #localResponse: LocalResponse | undefined
   /** Index of the filter that has answered or failed last. */
   #answeredBy = -1
@@ -282,9 +283,9 @@ export class Exchange implements Stream {
     return builtInProperty(this, path) ?? this.#properties?.get(path)
   }
 
-  setProperty(path: string, value: Buffer): void {
-    this.#properties ??= new Map()
-    this.#properties.set(path, value)
+  setProperty(path: string, value: Buffer): boolean {
+    this.#properties ??= new PropertyMap()
+    return this.#properties.set(path, value)
   }
 
   sendLocalResponse(response: LocalResponse): void {

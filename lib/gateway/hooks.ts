@@ -23,6 +23,9 @@ declare module 'fastify' {
   }
 }
 
+/** So long what nobody will read of a body is let go of. */
+const LINGER_MS = 3000
+
 /** Tells of a request that the application has no route for whether no filter may run on it. */
 export type IsUnfiltered = (request: FastifyRequest) => boolean
 
@@ -203,12 +206,33 @@ function runPhase(
     },
     (error: Error & { statusCode?: number }) => {
       if (error.statusCode !== 413) throw error
-      // More of the body is on its way than anybody will read.
-      if (exchange.request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
+      endConnection(exchange)
       sendError(reply, error)
       return never()
     }
   )
+}
+
+/**
+ * The connection ends with the answer, but more of the body is on its way than anybody will read. What comes is let go of
+ * for a while: a client that is cut off while it sends may never see the answer (RFC 9112 §9.6).
+ */
+function endConnection({ request, reply }: Exchange): void {
+  const { raw } = request
+  if (raw.httpVersionMajor !== 1) return
+  reply.header('connection', 'close')
+  const { socket } = raw
+  const { destroySoon } = socket
+  // Node calls it when the response is sent (`inject` has none).
+  if (destroySoon === undefined) return
+  const linger = () => {
+    if (raw.complete) return destroySoon.call(socket)
+    socket.end()
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+    socket.once('close', () => clearTimeout(timer))
+    raw.once('end', () => destroySoon.call(socket))
+  }
+  socket.destroySoon = linger
 }
 
 /** Answers in place of the handler. Nothing goes on afterwards, so a denied request never reaches its handler. */

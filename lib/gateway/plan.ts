@@ -2,12 +2,9 @@ import type { FastifyRequest } from 'fastify'
 import { compileVars } from '../config/expression.ts'
 import type { MissingReference, PlannedFilter } from '../config/plan.ts'
 import type { PluginDeclaration, Timeout } from '../config/schema.ts'
-import type { Filter } from '../host/index.ts'
+import { DEFAULT_LIMITS, type Filter } from '../host/index.ts'
 import type { Upstream } from './upstream/upstream.ts'
 import { variableOf } from './variables.ts'
-
-const MIB = 1024 * 1024
-const DEFAULT_BODY_MIB = 8
 
 /** A filter where it stands: in a route or a global rule. */
 export interface Placed {
@@ -61,7 +58,7 @@ export class Plan {
   constructor(placed: readonly Placed[], destination: Destination, place: string) {
     const indexes = (phase: PlannedFilter['phase']) =>
       placed.flatMap(({ planned }, i) => (planned.phase === phase ? [i] : []))
-    const limits = placed.map(({ declaration }) => bodyLimit(declaration))
+    const limits = placed.map(({ filter }) => (filter.plugin.settings.limits ?? DEFAULT_LIMITS).bodyBytes)
     this.filters = placed.map(({ filter }) => filter)
     this.rewrite = indexes('rewrite')
     this.access = indexes('access')
@@ -108,8 +105,4 @@ function conditionsOf(placed: readonly Placed[], place: string): Plan['condition
     return (request: FastifyRequest) => matches((name) => variableOf(request, name))
   })
   return conditions.some((condition) => condition !== undefined) ? conditions : undefined
-}
-
-function bodyLimit(plugin: PluginDeclaration): number {
-  return Math.ceil((plugin.limits?.body_mib ?? DEFAULT_BODY_MIB) * MIB)
 }

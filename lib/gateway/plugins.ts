@@ -21,6 +21,8 @@ import {
 } from '../host/index.ts'
 import { CallHosts } from './upstream/call-hosts.ts'
 
+const MIB = 1024 * 1024
+
 /** Makes calls anywhere, or those of a plugin that may reach some hosts only. */
 type Restrictable<Client> = Client & { within(hosts: CallHosts): Client }
 
@@ -112,6 +114,7 @@ function settingsOf(declaration: PluginDeclaration): DeclaredSettings {
       callMs: limits?.call_ms ?? DEFAULT_LIMITS.callMs,
       startMs: limits?.start_ms ?? DEFAULT_LIMITS.startMs,
       httpCalls: limits?.http_calls ?? DEFAULT_LIMITS.httpCalls,
+      bodyBytes: limits?.body_mib === undefined ? DEFAULT_LIMITS.bodyBytes : Math.ceil(limits.body_mib * MIB),
       logLines: limits?.log_lines ?? DEFAULT_LIMITS.logLines
     },
     allow: allowOf(declaration),

@@ -1,3 +1,4 @@
+import { FST_WASM_REQUEST_BODY_TOO_LARGE } from '../errors.ts'
 import { type HttpContext, Outcome } from '../host/index.ts'
 import { type Exchange, within } from './exchange.ts'
 
@@ -57,6 +58,7 @@ async function runBodyAndTrailers(exchange: Exchange, index: number, takesBody: 
     // APISIX's filters are promised the end of the stream with their one call.
     const endOfStream = !(hasTrailers && context.isEnvoy)
     outcome = await within(exchange, index, (context, end) => context.requestBodyPhase(body, end), endOfStream)
+    if (body.limit !== undefined) throw new FST_WASM_REQUEST_BODY_TOO_LARGE(body.limit)
   }
   if (outcome === Outcome.Continue && hasTrailers && !exchange.isOut(index)) {
     outcome = await within(exchange, index, (context) => context.requestTrailers(), true)

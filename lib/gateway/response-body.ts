@@ -1,7 +1,7 @@
 import { pipeline, Readable, Transform } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { FST_WASM_RESPONSE_BODY_TOO_LARGE } from '../errors.ts'
-import { Outcome } from '../host/index.ts'
+import { type Body, Outcome } from '../host/index.ts'
 import { type Exchange, within } from './exchange.ts'
 
 const EMPTY = Buffer.alloc(0)
@@ -187,8 +187,9 @@ async function filterChunk(
 ): Promise<Buffer | Outcome> {
   // It has failed in the middle of the body, and the rest goes on without it.
   if (exchange.isOut(index)) return bytes
-  const body = { bytes, changed: false }
+  const body: Body = { bytes, changed: false }
   const outcome = await within(exchange, index, (context, end) => context.responseBodyPhase(body, end), endOfStream)
+  if (body.limit !== undefined) return exchange.fail(index, new FST_WASM_RESPONSE_BODY_TOO_LARGE(body.limit))
   const { bodyLimit } = exchange.plan
   if (outcome === Outcome.Hold && bodyLimit > 0 && body.bytes.length > bodyLimit) {
     return exchange.fail(index, new FST_WASM_RESPONSE_BODY_TOO_LARGE(bodyLimit))

@@ -20,6 +20,7 @@ export {
   type ModuleLimits
 } from './module.ts'
 export { Plugin, type PluginStatus } from './plugin.ts'
+export { PropertyMap } from './property-map.ts'
 export type { SdkGuess } from './sdk.ts'
 export { StandingContext } from './standing-context.ts'
 export type {

@@ -9,7 +9,7 @@ import type { ForeignFunction } from './foreign-functions.ts'
 import { HttpContext } from './http-context.ts'
 import { DEFAULT_LIMITS, type InstanceLimits } from './limits.ts'
 import { Memory } from './memory.ts'
-import { arm, enterModule, leaveModule, wasStopped } from './metering/clock.ts'
+import { arm, enterModule, isInModule, leaveModule, wasStopped } from './metering/clock.ts'
 import type { Metrics } from './metrics.ts'
 import type { Module } from './module.ts'
 import { OutstandingCalls } from './outstanding-calls.ts'
@@ -100,17 +100,20 @@ export class Instance {
   current: Context | undefined
   /** Whether `proxy_on_vm_start` is running: what modules of ABI 0.1.0 then read is the VM's configuration. */
   startingVm = false
-  /** Where it failed: the export, or what of the host. */
+  /** Where it failed: the export, or what of the host; for whom, and whether it was stopped since its time was over. */
   failedIn: string | undefined
+  failedFor: Context | undefined
+  stopped = false
   /** The export that the module was entered by last. */
   entry = 'its start'
   /** What `proxy_set_effective_context` chose, until the callback returns. */
   effective: Context | undefined
   readonly standardStreams: StandardStreams
-  readonly #limits: InstanceLimits
+  readonly limits: InstanceLimits
   /** Whether it starts, or a plugin context does: its calls may then take longer. */
   #starting = true
   readonly #onFailure: (instance: Instance) => void
+  #nextFailed: Instance | undefined
   readonly #freeIds: number[] = []
   #nextId = 1
   #vmStarted = false
@@ -125,11 +128,11 @@ export class Instance {
     this.module = module
     this.settings = settings
     this.#onFailure = onFailure
-    this.#limits = settings.limits ?? DEFAULT_LIMITS
+    this.limits = settings.limits ?? DEFAULT_LIMITS
     this.calls = new OutstandingCalls(this)
     this.standardStreams = new StandardStreams(this)
     let exports: Record<string, unknown>
-    enterModule(this.#time)
+    const depth = enterModule(this.#time)
     try {
       const imports = createImports(this)
       exports = new WebAssembly.Instance(module.compiled as WebAssembly.Module, imports).exports
@@ -145,7 +148,8 @@ export class Instance {
       this.standardStreams.flush()
       throw new FST_WASM_START_FAILED(settings.name, this.#reasonOf(error).message, { cause: error as Error })
     } finally {
-      leaveModule()
+      leaveModule(depth)
+      Instance.#endFailed()
       this.#starting = false
     }
     this.standardStreams.flush()
@@ -188,16 +192,17 @@ export class Instance {
     this.effective = undefined
     this.entry = name
     let result = 0
-    enterModule(this.#time)
+    const depth = enterModule(this.#time)
     try {
       result = callback(a, b, c, d, e)
     } catch (error) {
       this.fail(name, error)
     }
-    leaveModule()
+    leaveModule(depth)
     if (this.standardStreams.partial) this.standardStreams.flush()
     this.current = current
     this.effective = effective
+    if (Instance.#lastFailed !== undefined) Instance.#endFailed()
     return result
   }
 
@@ -226,16 +231,43 @@ export class Instance {
       this.fail('proxy_on_vm_start', new FST_WASM_START_FAILED(this.settings.name, 'it answered false'))
   }
 
-  /** Marks the instance as failed: its contexts are woken, its calls cancelled, and nothing enters it again. */
+  /**
+   * Marks the instance as failed: nothing enters it again. What follows from that, it does when the stack is free again: a
+   * module may fail where there is no room on it for anything, not even a call.
+   */
   fail(where: string, error: unknown): void {
     if (this.failure !== undefined) return
-    const cause = this.#reasonOf(error)
-    const failure = new FST_WASM_TRAP(this.settings.name, where, cause?.message ?? String(error), { cause })
-    this.failure = failure
+    this.failure = error as Error
     this.failedIn = where
+    this.failedFor = this.active
+    this.#nextFailed = Instance.#lastFailed
+    Instance.#lastFailed = this
+    if (!isInModule()) Instance.#endFailed()
+  }
+
+  /** The last one of those that have failed, and whose end is to come. */
+  static #lastFailed: Instance | undefined
+
+  static #endFailed(): void {
+    while (Instance.#lastFailed !== undefined && !isInModule()) {
+      const failed = Instance.#lastFailed
+      Instance.#lastFailed = failed.#nextFailed
+      failed.#end()
+    }
+  }
+
+  /** It has failed: its contexts are woken, and its calls cancelled. */
+  #end(): void {
+    const where = this.failedIn!
+    const cause = this.#reasonOf(this.failure)
+    const failure = new FST_WASM_TRAP(this.settings.name, where, cause.message, { cause })
+    this.failure = failure
+    this.stopped = wasStopped()
     this.standardStreams.flush()
-    const fields = { plugin: this.settings.name, context: this.current?.id, err: failure }
-    this.log.error(fields, `${this.settings.name}: failed to run wasm plugin: failed to run ${where}`)
+    const { failedFor: context } = this
+    const log = context instanceof HttpContext ? context.stream.log : this.settings.log
+    const fields = { plugin: this.settings.name, context: context?.id, err: failure }
+    log.error(fields, `${this.settings.name}: failed to run wasm plugin: failed to run ${where}`)
     this.calls.cancelAll()
     const contexts = this.contexts.values()
     this.contexts.clear()
@@ -256,13 +288,14 @@ export class Instance {
 
   /** Milliseconds that a call may take now. */
   get #time(): number {
-    const { callMs, startMs } = this.#limits
+    const { callMs, startMs } = this.limits
     return (this.#starting ? startMs : callMs) || Number.POSITIVE_INFINITY
   }
 
-  /** Why the module trapped: what it says of itself is `unreachable` when it was stopped. */
+  /** Why the module trapped: what V8 says of it is `unreachable` when it was stopped. */
   #reasonOf(error: unknown): Error {
-    if (!wasStopped()) return error as Error
+    // What WebAssembly throws of itself is no error of JavaScript's.
+    if (!wasStopped()) return error instanceof Error ? error : new Error('it threw an exception', { cause: error })
     const limit = this.#starting ? 'start_ms' : 'call_ms'
     return new Error(`it ran for more than ${this.#time} ms, and was stopped (limits.${limit})`, { cause: error })
   }

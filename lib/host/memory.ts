@@ -1,4 +1,4 @@
-import { beginLong } from './metering/clock.ts'
+import { beginLong, LONG } from './metering/clock.ts'
 
 /** The host's hold on a filter's linear memory. Nothing outside `lib/host` sees it. */
 export type Allocator = (size: number) => number
@@ -9,9 +9,6 @@ interface LinearMemory {
 }
 
 const EMPTY = Buffer.alloc(0)
-
-/** Bytes that take the host some time to handle. */
-const LONG = 64 * 1024
 
 /** How many names are kept, a power of two, and how long they may be. */
 const KEPT = 128

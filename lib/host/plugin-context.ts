@@ -1,6 +1,7 @@
 import { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Instance } from './instance.ts'
+import { PropertyMap } from './property-map.ts'
 import type { HttpCallResponse, Stream } from './stream.ts'
 import { TickTimer } from './tick-timer.ts'
 
@@ -27,7 +28,7 @@ export class PluginContext extends Context {
   /** What `proxy_on_configure` reads. */
   readonly configuration: Buffer
   /** What the filter set with `proxy_set_property` outside of any stream. */
-  readonly properties: Map<string, Buffer> = new Map()
+  readonly properties: PropertyMap = new PropertyMap()
   /** The answer that `proxy_on_http_call_response` may read: set around that callback. */
   callResponse: HttpCallResponse | undefined
   /** What the callbacks of gRPC may read: set around each. */

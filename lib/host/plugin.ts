@@ -26,7 +26,7 @@ export interface PluginStatus {
   failures: number
 }
 
-/** What no exchange waits for: a filter that fails there alone is there again for the next exchange. */
+/** What no exchange waits for: a filter that traps there alone is there again for the next exchange. */
 const BESIDE_EXCHANGES: ReadonlySet<string | undefined> = new Set([
   'proxy_on_tick',
   'proxy_on_queue_ready',
@@ -143,7 +143,8 @@ export class Plugin {
     // One that fails while it is made is counted where it is made.
     if (this.#instance !== failed) return
     this.#instance = undefined
-    if (BESIDE_EXCHANGES.has(failed.failedIn)) this.#failures++
+    // One that was stopped has held up the process for its time.
+    if (BESIDE_EXCHANGES.has(failed.failedIn) && !failed.stopped) this.#failures++
     else this.#fail(since)
   }
 

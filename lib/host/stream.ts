@@ -46,7 +46,11 @@ export interface Stream {
   readonly interrupted: boolean
   /** @param path segments joined by one NUL */
   getProperty(path: string): PropertyValue | undefined
-  setProperty(path: string, value: Buffer): void
+  /**
+   * @param value is valid for as long as the call lasts
+   * @returns false when there is no room for it
+   */
+  setProperty(path: string, value: Buffer): boolean
   /** Called from inside a callback; it takes effect after the callback has returned. */
   sendLocalResponse(response: LocalResponse): void
   /** Ends the exchange without a response. Called from inside a callback; takes effect after it. */
@@ -57,6 +61,8 @@ export interface Stream {
 export interface Body {
   bytes: Buffer
   changed: boolean
+  /** Set when the filter wanted to make it longer than so many bytes, and may not: the exchange is to end. */
+  limit?: number
 }
 
 /** What a filter hands to `proxy_http_call`. */

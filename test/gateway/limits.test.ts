@@ -4,7 +4,7 @@ import { fixture, Level, type LogLine, startApp, startUpstream } from '../app.ts
 import { eventually } from '../eventually.ts'
 import { request } from '../http.ts'
 import { wat } from '../wat.ts'
-import { type Script, scripted } from './script.ts'
+import { type Script, scripted, wantsRequestBody, wantsResponseBody } from './script.ts'
 
 // What real filters do when they are refused something: they go on, and so do their requests.
 
@@ -122,5 +122,57 @@ for (const language of LANGUAGES) {
         'filler: there is no room for another metric of vm_id []: it is not kept'
       ]
     )
+  })
+}
+
+for (const language of LANGUAGES) {
+  test(`what a filter makes of a body is limited like what it is given (${language})`, async (t) => {
+    const plugins = [{ name: 'a', file: fixture(language), limits: { body_mib: 0.01 } }]
+    const half = { op: 'append_body', value: 'x'.repeat(6000) }
+    const twice = (of: string) => [
+      { ...half, of },
+      { ...half, of }
+    ]
+    const { url, app, lines } = await startApp(t, { plugins }, (app) => {
+      const handler = async (request: { body: unknown }) => request.body
+      app.post('/request', {
+        ...own('a', { request_headers: [wantsRequestBody], request_body: twice('request') }),
+        handler
+      })
+      app.post('/response', {
+        ...own('a', {
+          response_headers: [wantsResponseBody],
+          response_body: twice('response')
+        }),
+        handler
+      })
+      app.post('/once', {
+        ...own('a', { request_headers: [wantsRequestBody], request_body: [{ ...half, of: 'request' }] }),
+        handler
+      })
+      app.post('/reply', {
+        ...own('a', { request_headers: [{ op: 'reply', status: 200, body: 'y'.repeat(12_000) }] }),
+        handler
+      })
+    })
+    const post = async (path: string, body: string = 'body') => {
+      const headers = { 'content-type': 'text/plain' }
+      const { status, text } = await request(url + path, { method: 'POST', headers, body })
+      return [status, text.slice(0, 100)]
+    }
+    assert.deepEqual(await post('/request'), [
+      413,
+      '{"error_msg":"the request body is longer than the 10486 bytes that a filter may read"}'
+    ])
+    assert.deepEqual(await post('/response'), [
+      502,
+      '{"error_msg":"the response body is longer than the 10486 bytes that a filter may hold"}'
+    ])
+    assert.deepEqual(await post('/reply'), [502, ''])
+    assert.equal((await post('/once'))[0], 200)
+    assert.equal(app.wasmGateway.status().plugins[0]!.failures, 0, 'the SDK does not trap')
+    assert.deepEqual(warnings(lines), [
+      'proxy_send_local_response: its body of 12000 bytes is longer than limits.body_mib, 502 is sent'
+    ])
   })
 }

@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { fixture, startApp } from '../app.ts'
+import { eventually } from '../eventually.ts'
 import { exchangeBytes, request } from '../http.ts'
 import { type Script, type Step, scripted, wantsRequestBody } from './script.ts'
 
@@ -199,6 +200,27 @@ test('rewrite: a client is sent 413 when it has sent too much, not when it has s
   assert.equal(incoming.statusCode, 413)
   assert.equal(incoming.headers.connection, 'close')
   outgoing.destroy()
+})
+
+test('rewrite: a client that goes on sending is sent its 413 all the same, and then let go of', async (t) => {
+  const { port, quiet } = await start(t, 'rewrite', readsBody, undefined, { limits: { body_mib: 1 } })
+  const socket = connect(port, '127.0.0.1')
+  socket.on('error', () => {})
+  const closed = once(socket, 'close')
+  let received = ''
+  socket.on('data', (bytes) => {
+    received += bytes
+  })
+  socket.write('POST / HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ncontent-length: 1000000000\r\n\r\n')
+  const more = Buffer.alloc(100_000, 'x')
+  for (let i = 0; i < 40; i++) {
+    socket.write(more)
+    await sleep(1)
+  }
+  await eventually('it has the whole answer', () => received.endsWith('}'))
+  assert.match(received, /^HTTP\/1\.1 413 .*\r\nconnection: close\r\n/s)
+  await quiet()
+  await closed
 })
 
 test('a body is handed to the parser once when no filter changes it, in either phase', async (t) => {

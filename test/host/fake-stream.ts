@@ -2,6 +2,7 @@ import {
   HeaderList,
   type HttpContext,
   type LocalResponse,
+  PropertyMap,
   type PropertyValue,
   type Stream
 } from '../../lib/host/index.ts'
@@ -23,7 +24,7 @@ export class FakeStream implements Stream {
   readonly responseTrailers: HeaderList = new HeaderList([])
   /** What the exchange itself answers; what filters set does not replace it. */
   readonly builtIn: Map<string, PropertyValue> = new Map()
-  readonly properties: Map<string, Buffer> = new Map()
+  readonly properties: PropertyMap = new PropertyMap()
   readonly localResponses: LocalResponse[] = []
   resets = 0
   /** The contexts that are told when the exchange is interrupted. */
@@ -49,8 +50,8 @@ export class FakeStream implements Stream {
     return this.builtIn.get(path) ?? this.properties.get(path)
   }
 
-  setProperty(path: string, value: Buffer): void {
-    this.properties.set(path, value)
+  setProperty(path: string, value: Buffer): boolean {
+    return this.properties.set(path, value)
   }
 
   sendLocalResponse(response: LocalResponse): void {

@@ -217,7 +217,7 @@ export class Fuzzer {
   #outside(): void {
     for (; this.#left > 0; this.#left--) {
       this.#write(FIRST)
-      enterModule(Number.POSITIVE_INFINITY)
+      const depth = enterModule(Number.POSITIVE_INFINITY)
       try {
         this.#step(FIRST)
         this.#verify()
@@ -227,7 +227,7 @@ export class Fuzzer {
         this.#ended = true
         this.#current = []
       } finally {
-        leaveModule()
+        leaveModule(depth)
       }
     }
   }

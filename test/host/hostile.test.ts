@@ -77,3 +77,28 @@ for (const where of Object.keys(WHERE) as Where[]) {
     })
   }
 }
+
+for (const [what, letter, backsOff] of [
+  ['traps in its ticks is there again for the next exchange, each time', TRAPS.unreachable, false],
+  [
+    'is stopped in its ticks is started less and less often: it holds up the process each time',
+    LOOPS['a plain loop'],
+    true
+  ]
+] as const) {
+  test(`a filter that ${what}`, async () => {
+    const host = await start('tick', letter)
+    for (let failures = 1; failures <= 2; failures++) {
+      host.filter.open(new FakeStream())?.end(false)
+      await eventually('it has failed', () => host.plugin.status().failures === failures)
+    }
+    const context = host.filter.open(new FakeStream())
+    assert.equal(context === undefined, backsOff)
+    context?.end(false)
+    assert.equal(
+      host.log.messages('warn').some((line) => line.includes('is not started for')),
+      backsOff
+    )
+    await host.filter.close()
+  })
+}

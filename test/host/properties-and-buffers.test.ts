@@ -169,3 +169,22 @@ for (const [of, type] of [
     calls.sound()
   })
 }
+
+test('properties that there is no room for are dropped, in an exchange and outside of any', async () => {
+  const calls = await start()
+  const put = (path: string, size: number) =>
+    calls.set('proxy_set_property', ...calls.put(KEY, Buffer.from(path)), ...calls.put(VALUE, Buffer.alloc(size, path)))
+  const properties = calls.stream.properties
+  for (let i = 0; i < 1024; i++) assert.equal(put(`k${i}`, 1), Status.Ok)
+  assert.equal(put('one more', 1), Status.Ok, 'Rust would trap at any other status')
+  assert.equal(properties.get('k1023')?.toString(), 'k')
+  assert.equal(properties.get('one more'), undefined)
+  assert.equal(put('k0', 8000), Status.Ok)
+  assert.equal(properties.get('k0')?.length, 8000, 'what is there may be set to something else')
+  for (let i = 1; i < 1024; i++) put(`k${i}`, 8000)
+  const held = [...Array(1024).keys()].reduce((sum, i) => sum + properties.get(`k${i}`)!.length, 0)
+  assert.ok(held > 1_000_000 && held < 1_048_576, `${held} bytes`)
+  assert.deepEqual(calls.host.log.messages('warn'), [
+    'test: it sets more properties than there may be, or larger ones: the last ones are dropped'
+  ])
+})

@@ -157,3 +157,31 @@ test('a module that grows its memory in a callback is read and written where it 
   assert.equal(host.u32(4 * 65536 + 24), 3)
   assert.equal(host.instance.memory.latin1(host.u32(4 * 65536 + 20), 3), 'one')
 })
+
+test('a module that fails where the stack is full ends as others do: what waits is told, and what follows has a fresh one', async () => {
+  const guest = new Guest({
+    extra: '(global $deep (mut i32) (i32.const 0))',
+    allocators: {
+      malloc: `(if (global.get $deep)
+          (then (drop (call $proxy_get_property (i32.const 1024) (i32.const 11) (i32.const 60000) (i32.const 60004)))))
+        (i32.const 200000)`
+    }
+  })
+  const get = guest.call('proxy_get_property', guest.text('plugin_name'), guest.result())
+  // The first exchange waits.
+  guest.on('proxy_on_request_headers', guest.when(1, 6, '(global.set $deep (i32.const 1))', get))
+  const host = await startHost(guest.returns('proxy_on_request_headers', 1))
+  const waiting = host.open().requestHeaders(true)
+  const stream = new FakeStream(['x-a', 'one', 'x-b', 'two'])
+  assert.equal(host.open(stream).requestHeaders(true), Outcome.Failed)
+  assert.equal(await waiting, Outcome.Failed)
+  assert.deepEqual(stream.log.messages('error'), ['test: failed to run wasm plugin: failed to run the allocator'])
+  assert.equal(host.plugin.status().failures, 1)
+  assert.equal(host.plugin.isRunning, false)
+  assert.notEqual(host.open().instance, host.instance)
+})
+
+test('what WebAssembly throws of its own is said to be an exception', async () => {
+  const guest = new Guest({ extra: '(tag $oops)' }).on('proxy_on_request_headers', '(throw $oops)')
+  await fails(guest, /proxy_on_request_headers: it threw an exception/)
+})

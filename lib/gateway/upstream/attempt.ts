@@ -38,6 +38,7 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
   #controller: Controller | undefined
   /** Runs while the node is to send something. */
   #timer: NodeJS.Timeout | undefined
+  #statusCode = 0
   #body: Readable | undefined
   #abortion: Error | undefined
   #complete = false
@@ -90,6 +91,7 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
       return
     }
     clearTimeout(this.#timer)
+    this.#statusCode = statusCode
     this.#report(statusCode)
     const body = new Readable({
       highWaterMark: HIGH_WATER_MARK,
@@ -120,7 +122,12 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
     this.#body!.push(null)
   }
 
-  onResponseError(_controller: Controller | undefined, error: Error): void {
+  onResponseError(controller: Controller | undefined, error: Error & { code?: string }): void {
+    // A 304 has no body, and may say how long that of a 200 would be (RFC 9110 §8.6), which undici 7 takes for its own.
+    if (this.#statusCode === 304 && error.code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
+      this.onResponseEnd(controller!)
+      return
+    }
     this.#end()
     if (isTimeout(this.#abortion ?? error)) this.#report('timeout')
     else if (this.#abortion === undefined) this.#report('tcp failure')

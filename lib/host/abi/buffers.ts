@@ -1,4 +1,5 @@
 import type { Instance } from '../instance.ts'
+import { beginLong, LONG } from '../metering/clock.ts'
 import type { Body } from '../stream.ts'
 import { BufferType, Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
@@ -8,6 +9,7 @@ const LAST_BUFFER = BufferType.CallData
 /** "Buffers" of the specification. Bodies may be changed in their callbacks, the other buffers are read-only. */
 export function buffers(instance: Instance): HostFunctions {
   const { memory } = instance
+  const limit = instance.limits.bodyBytes || Number.POSITIVE_INFINITY
 
   function bodyOf(type: number): Body | undefined {
     if (type === BufferType.HttpRequestBody) return instance.activeHttpContext?.requestBody
@@ -60,6 +62,7 @@ export function buffers(instance: Instance): HostFunctions {
       return Status.Ok
     },
 
+    /** Ok also where the body would be too large, since SDKs trap at any other answer: the exchange then ends with an error. */
     proxy_set_buffer_bytes(type: number, start: number, size: number, data: number, dataSize: number): number {
       const inserted = memory.view(data, dataSize)
       if (inserted === undefined) return Status.InvalidMemoryAccess
@@ -69,8 +72,14 @@ export function buffers(instance: Instance): HostFunctions {
       const { bytes } = body
       const from = Math.min(start >>> 0, bytes.length)
       const to = Math.min(from + (size >>> 0), bytes.length)
-      body.bytes = Buffer.concat([bytes.subarray(0, from), inserted, bytes.subarray(to)])
       body.changed = true
+      // What came may be larger than what a filter may make.
+      if (from + inserted.length + bytes.length - to > Math.max(limit, bytes.length)) {
+        body.limit = limit
+        return Status.Ok
+      }
+      if (bytes.length > LONG) beginLong()
+      body.bytes = Buffer.concat([bytes.subarray(0, from), inserted, bytes.subarray(to)])
       return Status.Ok
     }
   }

@@ -1,4 +1,5 @@
 import type { Instance } from '../instance.ts'
+import { DEFAULT_LIMITS } from '../limits.ts'
 import { mayLog } from '../log-rate.ts'
 import { Memory } from '../memory.ts'
 import { endLong, isLong, wasStopped } from '../metering/clock.ts'
@@ -72,7 +73,8 @@ export function createImports(instance: Instance): Record<string, Record<string,
 /** Enough of an instance to have a table for the names in it: nothing of that is ever called. */
 const NOBODY = {
   memory: new Memory(),
-  settings: { environment: {}, sharedData: {}, queues: {}, metrics: {} }
+  settings: { environment: {}, sharedData: {}, queues: {}, metrics: {} },
+  limits: DEFAULT_LIMITS
 } as unknown as Instance
 let table: Record<string, HostFunctions> | undefined
 

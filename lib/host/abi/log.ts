@@ -1,12 +1,16 @@
 import type { Instance } from '../instance.ts'
 import { lineOf } from '../log-line.ts'
 import { mayLog } from '../log-rate.ts'
+import { beginLong } from '../metering/clock.ts'
 import type { Logger } from '../stream.ts'
 import { LogLevel, Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 
 /** pino's names for the levels of the ABI, 0 to 5. */
 const METHODS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const
+
+/** Bytes of a line that takes a while to be written, most of all where many of them are escaped. */
+const LONG_LINE = 1024
 
 /**
  * Writes a line of a filter, through its request's logger when it has a request; unless the plugin has logged too much.
@@ -37,6 +41,7 @@ export function log(instance: Instance): HostFunctions {
         // A start section may log before the host can see its memory.
         return memory.size === 0 ? Status.Ok : Status.InvalidMemoryAccess
       }
+      if (line.length > LONG_LINE) beginLong()
       writeLog(instance, level, line)
       return Status.Ok
     },

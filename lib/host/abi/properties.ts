@@ -1,5 +1,6 @@
 import { serializePairs } from '../byte-pairs.ts'
 import type { Instance } from '../instance.ts'
+import { refusalOf } from '../refusals.ts'
 import type { PropertyValue } from '../stream.ts'
 import { Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
@@ -25,6 +26,7 @@ export function encodeProperty(value: PropertyValue): Uint8Array {
 /** "Properties" of the specification. */
 export function properties(instance: Instance): HostFunctions {
   const { memory, settings } = instance
+  const refusal = refusalOf(settings, '', 'properties')
 
   /** Segments joined by one NUL. C++'s SDK ends the last one with a NUL too. */
   function pathAt(data: number, size: number): string | undefined {
@@ -49,6 +51,12 @@ export function properties(instance: Instance): HostFunctions {
     }
   }
 
+  function keep(isKept: boolean | undefined): void {
+    if (isKept === false) {
+      refusal.refused(settings, 'it sets more properties than there may be, or larger ones: the last ones are dropped')
+    } else refusal.worked()
+  }
+
   return {
     proxy_get_property(pathData: number, pathSize: number, returnData: number, returnSize: number): number {
       const path = pathAt(pathData, pathSize)
@@ -60,20 +68,23 @@ export function properties(instance: Instance): HostFunctions {
       return memory.give(encodeProperty(value), returnData, returnSize) ? Status.Ok : Status.InvalidMemoryAccess
     },
 
-    /** Always Ok: any other answer would trap Rust's and AssemblyScript's SDK. A built-in of that name keeps its value. */
+    /**
+     * Always Ok: any other answer would trap Rust's and AssemblyScript's SDK. A built-in of that name keeps its value, and
+     * what there is no room for is dropped.
+     */
     proxy_set_property(pathData: number, pathSize: number, valueData: number, valueSize: number): number {
       const path = pathAt(pathData, pathSize)
-      const value = memory.copy(valueData, valueSize)
+      const value = memory.view(valueData, valueSize)
       if (path === undefined || value === undefined) return Status.InvalidMemoryAccess
       const context = instance.activeHttpContext
       if (context === undefined) {
-        instance.active?.root.properties.set(path, value)
+        keep(instance.active?.root.properties.set(path, value))
       } else if (path === 'wasm_process_req_body') {
         context.wantsRequestBody = value.length > 0
       } else if (path === 'wasm_process_resp_body') {
         context.wantsResponseBody = value.length > 0
       } else {
-        context.stream.setProperty(path, value)
+        keep(context.stream.setProperty(path, value))
       }
       return Status.Ok
     }

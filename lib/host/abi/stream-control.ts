@@ -6,9 +6,12 @@ import { mayLog } from '../log-rate.ts'
 import { Status, StreamType } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 
+const NOTHING = Buffer.alloc(0)
+
 /** "HTTP streams" of the specification: resuming, closing, and answering in place of the upstream. */
 export function streamControl(instance: Instance): HostFunctions {
   const { memory, settings } = instance
+  const limit = instance.limits.bodyBytes || Number.POSITIVE_INFINITY
 
   function resume(type: number): number {
     instance.activeHttpContext?.resume(type)
@@ -49,7 +52,7 @@ export function streamControl(instance: Instance): HostFunctions {
       grpcStatus: number
     ): number {
       const details = memory.view(detailsData, detailsSize)
-      const body = memory.copy(bodyData, bodySize)
+      const body = memory.view(bodyData, bodySize)
       const serialized = memory.view(headersData, headersSize)
       if (details === undefined || body === undefined || serialized === undefined) return Status.InvalidMemoryAccess
       const pairs = parsePairs(serialized)
@@ -65,12 +68,16 @@ export function streamControl(instance: Instance): HostFunctions {
       // Any status but Ok would trap Rust's SDK.
       if (context === undefined) return warn('proxy_send_local_response outside of any stream has no effect')
       if (context.ended) return warn('proxy_send_local_response has no effect: the stream is at its end')
-      let valid = status
+      const response = { status, headers, body: NOTHING, details: lineOf(details), grpcStatus }
       if (status < 200 || status > 599) {
         warn(`proxy_send_local_response: ${status} is no status of a response, 500 is sent`)
-        valid = 500
+        response.status = 500
       }
-      context.stream.sendLocalResponse({ status: valid, headers, body, details: lineOf(details), grpcStatus })
+      if (body.length > limit) {
+        warn(`proxy_send_local_response: its body of ${body.length} bytes is longer than limits.body_mib, 502 is sent`)
+        Object.assign(response, { status: 502, headers: [] })
+      } else response.body = Buffer.from(body)
+      context.stream.sendLocalResponse(response)
       return Status.Ok
     }
   }

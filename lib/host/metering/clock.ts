@@ -1,6 +1,9 @@
 /** The fuel that a module is given at a time: how much it does between two looks at the clock. */
 const REFILL = 100_000
 
+/** Bytes that take a host function some time to handle. */
+export const LONG: number = 64 * 1024
+
 /** How deep calls into modules stand in each other: a host function may lead to another instance. */
 let depth = 0
 /** Counts the outermost calls. */
@@ -17,18 +20,26 @@ let stopped = false
  * when the module asks for fuel for the first time, so that a short call costs two writes.
  *
  * @param milliseconds that it may take; `Infinity`: as long as it likes
+ * @returns how deep it stands, for `leaveModule`
  */
-export function enterModule(milliseconds: number): void {
-  if (depth++ > 0) return
+export function enterModule(milliseconds: number): number {
+  const before = depth++
+  if (before > 0) return before
   calls++
   limit = milliseconds
   stopped = false
   isLong = false
+  return before
 }
 
-/** The call is over. */
-export function leaveModule(): void {
-  depth--
+/** The call is over, and with it all that stood in it: where the stack was full, they may have ended without a word. */
+export function leaveModule(before: number): void {
+  depth = before
+}
+
+/** Whether a call into a module is under way. */
+export function isInModule(): boolean {
+  return depth > 0
 }
 
 /** Whether the call that is under way, or was the last, was stopped since its time was over. */

@@ -1,3 +1,4 @@
+import { MAX_TABLE_ENTRIES } from '../limits.ts'
 import { ByteWriter } from './byte-writer.ts'
 import { type CodeTarget, rewriteCode, writeOut } from './code.ts'
 import { numberAt, Op, skipNumber } from './instructions.ts'
@@ -14,7 +15,8 @@ import {
   parametersOfTypes,
   type Section,
   SectionId,
-  sectionsOf
+  sectionsOf,
+  tablesOf
 } from './module-reader.ts'
 import { Unsupported } from './unsupported.ts'
 
@@ -22,7 +24,7 @@ import { Unsupported } from './unsupported.ts'
 export interface Wanted {
   /** Whether calls into it can be stopped. */
   readonly stoppable: boolean
-  /** Pages that each of its memories may have at most */
+  /** Pages that its memories may have together */
   readonly maxPages: number
 }
 
@@ -75,6 +77,7 @@ class Rewriting {
   readonly #wanted: Wanted
   readonly #sections: readonly Section[]
   readonly #to: ByteWriter
+  readonly #pages: Share
   readonly #importedMemories: { initial: number; maximum: number }[] = []
   #hookTable: string | undefined
   #start: string | undefined
@@ -84,13 +87,21 @@ class Rewriting {
     this.#wanted = wanted
     this.#sections = sectionsOf(bytes)
     this.#to = new ByteWriter(Math.ceil(bytes.length * 1.2) + 4096)
+    const memories = [
+      ...importsOf(bytes, this.#find(SectionId.import)).memories,
+      ...memoriesOf(bytes, this.#find(SectionId.memory))
+    ]
+    this.#pages = new Share(memories, wanted.maxPages, 'pages of memory', 'limits.memory_mib allows')
   }
 
   *result(): Generator<void, Instrumented> {
     this.#to.copy(this.#bytes, 0, 8)
-    const added = this.#wanted.stoppable ? yield* this.#additions() : new Map<number, (section?: Section) => Buffer>()
-    added.set(SectionId.import, (section) => this.#cappedImports(section))
-    added.set(SectionId.memory, (section) => this.#cappedMemories(section))
+    const added = new Map<number, (section?: Section) => Buffer>([
+      [SectionId.import, (section) => this.#cappedImports(section)],
+      [SectionId.table, (section) => this.#cappedTables(section)],
+      [SectionId.memory, (section) => this.#cappedMemories(section)]
+    ])
+    if (this.#wanted.stoppable) for (const [id, content] of yield* this.#additions()) added.set(id, content)
     // What is added to sections that are missing goes in before the next one of those that are there.
     let next = 0
     const writeAddedUpTo = (end: number) => {
@@ -182,9 +193,12 @@ class Rewriting {
       [SectionId.function, appended(1, (to) => to.number(outType))],
       [
         SectionId.table,
-        appended(1, (to) => {
-          for (const byte of [FUNCREF, 1, 1, 1]) to.byte(byte)
-        })
+        (section) => {
+          const bytes = this.#cappedTables(section)
+          return append(bytes, section && { ...section, start: 0, end: bytes.length }, 1, (to) => {
+            for (const byte of [FUNCREF, 1, 1, 1]) to.byte(byte)
+          })
+        }
       ],
       [
         SectionId.global,
@@ -235,41 +249,54 @@ class Rewriting {
   }
 
   #cappedMemories(section: Section | undefined): Buffer {
-    if (section === undefined) return Buffer.alloc(0)
-    const bytes = this.#bytes
-    const to = new ByteWriter(section.end - section.start + 16)
-    const memories = memoriesOf(bytes, section)
-    to.number(memories.length)
-    for (const limits of memories) this.#writeCapped(limits, to)
-    return to.bytes
+    return this.#capped(section, memoriesOf(this.#bytes, section), this.#pages)
+  }
+
+  #cappedTables(section: Section | undefined): Buffer {
+    const tables = tablesOf(this.#bytes, section)
+    const entries = new Share(tables, MAX_TABLE_ENTRIES, 'entries of tables', 'there may be')
+    return this.#capped(section, tables, entries)
   }
 
   #cappedImports(section: Section | undefined): Buffer {
+    const { memories } = importsOf(this.#bytes, section)
+    for (const limits of memories) {
+      this.#importedMemories.push({ initial: limits.initial, maximum: this.#pages.of(limits) })
+    }
+    return this.#capped(section, memories, this.#pages)
+  }
+
+  /** A section with other limits in the places of those that stand in it. */
+  #capped(section: Section | undefined, all: readonly Limits[], share: Share): Buffer {
     if (section === undefined) return Buffer.alloc(0)
     const bytes = this.#bytes
     const to = new ByteWriter(section.end - section.start + 64)
     let from = section.start
-    for (const limits of importsOf(bytes, section).memories) {
+    for (const limits of all) {
       to.copy(bytes, from, limits.start)
-      const maximum = this.#writeCapped(limits, to)
-      this.#importedMemories.push({ initial: limits.initial, maximum })
+      to.byte(1)
+      to.number(limits.initial)
+      to.number(share.of(limits))
       from = limits.end
     }
     to.copy(bytes, from, section.end)
     return to.bytes
   }
+}
 
-  /** @returns the pages that the memory may have */
-  #writeCapped({ initial, maximum }: Limits, to: ByteWriter): number {
-    const { maxPages } = this.#wanted
-    if (initial > maxPages) {
-      throw new Unsupported(`${initial} pages of memory at the start, where limits.memory_mib allows ${maxPages}`)
-    }
-    const capped = Math.min(maximum ?? maxPages, maxPages)
-    to.byte(1)
-    to.number(initial)
-    to.number(capped)
-    return capped
+/** What may be had in all, which those that can grow share evenly. */
+class Share {
+  readonly #growth: number
+
+  /** @throws Unsupported when they begin with more than that */
+  constructor(all: readonly Limits[], most: number, what: string, allows: string) {
+    const initial = all.reduce((sum, limits) => sum + limits.initial, 0)
+    if (initial > most) throw new Unsupported(`${initial} ${what} at the start, where ${allows} ${most}`)
+    this.#growth = Math.floor((most - initial) / all.length)
+  }
+
+  of({ initial, maximum }: Limits): number {
+    return Math.min(maximum ?? Number.POSITIVE_INFINITY, initial + this.#growth)
   }
 }
 

@@ -29,7 +29,7 @@ export interface Section {
 /** The kinds of what is imported, in the order of their numbers. */
 const ImportKind = { function: 0, table: 1, memory: 2, global: 3, tag: 4 } as const
 
-/** Limits of a memory, in pages. */
+/** Limits of a memory, in pages, or of a table, in entries. */
 export interface Limits {
   readonly initial: number
   readonly maximum: number | undefined
@@ -121,6 +121,18 @@ export function memoriesOf(bytes: Uint8Array, section: Section | undefined): Lim
   return memories
 }
 
+export function tablesOf(bytes: Uint8Array, section: Section | undefined): Limits[] {
+  const tables: Limits[] = []
+  eachOf(bytes, section, (start) => {
+    // With an expression of what is in it at the start, it begins with two bytes that are no type.
+    const hasContent = bytes[start] === 0x40
+    const limits = limitsAt(bytes, skipType(bytes, hasContent ? start + 2 : start))
+    tables.push(limits)
+    return hasContent ? skipExpression(bytes, limits.end) : limits.end
+  })
+  return tables
+}
+
 export interface Export {
   readonly name: string
   readonly isFunction: boolean
@@ -196,7 +208,7 @@ function eachOf(bytes: Uint8Array, section: Section | undefined, each: (at: numb
 function limitsAt(bytes: Uint8Array, start: number): Limits {
   const flags = bytes[start]!
   if ((flags & 2) !== 0) throw new Unsupported('memory that is shared between threads')
-  if ((flags & 4) !== 0) throw new Unsupported('memory of 64 bits')
+  if ((flags & 4) !== 0) throw new Unsupported('a memory or a table of 64 bits')
   if (flags > 1) throw new Unsupported('memory with pages of another size')
   const initial = numberAt(bytes, start + 1)
   const at = skipNumber(bytes, start + 1)

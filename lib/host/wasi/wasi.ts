@@ -53,6 +53,8 @@ export function createWasi(instance: Instance): HostFunctions {
       pieces.push(piece)
       size += piece.length
     }
+    // It may be very many lines.
+    beginLong()
     // Nobody has more to say than the memory holds: it would be one piece named over and over.
     if (size > memory.size) return Errno.Inval
     let written = 0

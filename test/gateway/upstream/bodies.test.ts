@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { request } from '../../http.ts'
-import { open, readAll, startNode, startProxy, startRecorder, until } from './nodes.ts'
+import { answerBytes, open, readAll, startNode, startProxy, startRecorder, until } from './nodes.ts'
 
 const binary = randomBytes(300_000)
 
@@ -179,4 +179,17 @@ test('after an early answer the client’s connection serves the next request', 
   socket.write('GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n')
   await new Promise((resolve) => socket.once('close', resolve))
   assert.match(socket.received(), /^HTTP\/1\.1 413 .*HTTP\/1\.1 200 OK\r\n.*next$/s)
+})
+
+test('a 304 keeps the length that the body of a 200 would have', async (t) => {
+  const node = await answerBytes(t, 'HTTP/1.1 304 Not Modified\r\netag: "1"\r\ncontent-length: 1234\r\n\r\n', false)
+  const { url, lines } = await startProxy(t, node.address)
+  for (let i = 0; i < 3; i++) {
+    const answer = await request(url)
+    assert.deepEqual([answer.status, answer.headers.etag, answer.body.length], [304, '"1"', 0])
+  }
+  assert.deepEqual(
+    lines.filter(({ level }) => level > 30),
+    []
+  )
 })

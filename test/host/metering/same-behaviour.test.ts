@@ -32,13 +32,13 @@ function run(bytes: Uint8Array, hookTable?: string): unknown[] {
   const { memory, i32, i64, f64 } = exports as unknown as Program
   const results = [0, 1, 2, 3].map((index) => {
     const run = exports[`f${index}`] as (a: number, b: number, c: bigint, d: number) => number
-    enterModule(Number.POSITIVE_INFINITY)
+    const depth = enterModule(Number.POSITIVE_INFINITY)
     try {
       return run(index, -7, 2n ** 40n, 1.5)
     } catch (error) {
       return String(error)
     } finally {
-      leaveModule()
+      leaveModule(depth)
     }
   })
   const digest = createHash('sha256').update(new Uint8Array(memory.buffer)).digest('hex')

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { arm, enterModule, leaveModule } from '../../../lib/host/metering/clock.ts'
 import { loadModule } from '../../../lib/host/module.ts'
 import { wat } from '../../wat.ts'
 import { FakeStream } from '../fake-stream.ts'
@@ -151,4 +152,67 @@ test('a loop of calls with large operands is stopped', async () => {
   host.open(stream).requestHeaders(true)
   const times = host.instance.memory.u32(204)
   assert.ok(times < 60, `${times} times 60 MB are copied within 30 ms`)
+})
+
+test('tables have no more than 1048576 entries together, at the start and when they grow', async () => {
+  for (const stoppable of [true, false]) {
+    const limits = { stoppable, memoryMib: 1 }
+    await assert.rejects(
+      loadModule('test', await moduleOf('(table 1000000 funcref) (table 100000 externref)'), limits),
+      {
+        code: 'FST_WASM_MODULE_INVALID',
+        message: /1100000 entries of tables at the start, where there may be 1048576/
+      }
+    )
+    const growing = (entries: number) => `
+      (table $a 8 funcref)
+      (table $b 8 20 externref)
+      (func (export "a") (result i32) (table.grow $a (ref.null func) (i32.const ${entries})))
+      (func (export "b") (result i32) (table.grow $b (ref.null extern) (i32.const 12)))`
+    const half = 1_048_560 / 2
+    for (const [entries, grown] of [
+      [half, 8],
+      [half + 1, -1]
+    ] as const) {
+      const { compiled, hookTable } = await loadModule('test', await moduleOf(growing(entries)), limits)
+      const { exports } = new WebAssembly.Instance(compiled as WebAssembly.Module, {})
+      if (hookTable !== undefined) arm(exports[hookTable])
+      const { a, b } = exports as Record<string, () => number>
+      const depth = enterModule(Number.POSITIVE_INFINITY)
+      const results = [a!(), b!()]
+      leaveModule(depth)
+      assert.deepEqual(results, [grown, 8])
+    }
+  }
+})
+
+test('several memories share what limits.memory_mib allows', async (t) => {
+  const bytes = await moduleOf(`(memory $other 3)
+    (func (export "grow") (param i32) (result i32) (memory.grow $other (local.get 0)))`)
+  if (!WebAssembly.validate(bytes)) return t.skip('this Node knows one memory only')
+  const { compiled } = await loadModule('test', bytes, { stoppable: false, memoryMib: 1 })
+  const { grow } = new WebAssembly.Instance(compiled as WebAssembly.Module, {}).exports as Record<
+    string,
+    (pages: number) => number
+  >
+  // Of 16 pages 4 are there, and each of the two may have half of the others.
+  assert.deepEqual([grow!(7), grow!(6)], [-1, 3])
+})
+
+test('lines without end, in one write or many, are stopped', async () => {
+  const host = await startHost(
+    await moduleOf(
+      `(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (memory.fill (i32.const 1024) (i32.const 10) (i32.const 60000))
+        (i32.store (i32.const 0) (i32.const 1024))
+        (i32.store (i32.const 4) (i32.const 60000))
+        (loop $again (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))) (br $again))
+        (i32.const 0))`,
+      '(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))'
+    ),
+    { limits: LIMITS }
+  )
+  const stream = new FakeStream()
+  host.open(stream).requestHeaders(true)
+  assert.match(stream.log.lines.at(-1)!.err!.message, /it ran for more than 30 ms/)
 })

@@ -1,0 +1,25 @@
+import { MAX_NAME, MAX_PROPERTIES, MAX_PROPERTY_BYTES } from './limits.ts'
+
+/** Properties that filters have set, by path. */
+export class PropertyMap {
+  readonly #values: Map<string, Buffer> = new Map()
+  #bytes = 0
+
+  get(path: string): Buffer | undefined {
+    return this.#values.get(path)
+  }
+
+  /**
+   * @param value is valid for as long as the call lasts: what is kept is a copy
+   * @returns false when there is no room for it, and what was there stays
+   */
+  set(path: string, value: Uint8Array): boolean {
+    const present = this.#values.get(path)
+    const growth = value.length - (present === undefined ? -path.length : present.length)
+    const isFull = present === undefined && this.#values.size >= MAX_PROPERTIES
+    if (isFull || path.length > MAX_NAME || this.#bytes + growth > MAX_PROPERTY_BYTES) return false
+    this.#bytes += growth
+    this.#values.set(path, Buffer.from(value))
+    return true
+  }
+}
