@@ -40,12 +40,8 @@ export class RequestHeaders extends HeaderList {
   readonly #raw: FastifyRequest['raw']
   /** What was added while there was no list: name, value, … */
   #added: string[] | undefined
-  /** How many of these have the name of one that was there. */
-  #addedAgain = 0
-  /** How many came that are shown; NaN when some are repeated, or there are too many to see that. */
-  #shown = 0
-  /** How many others came; −1: not counted yet. */
-  #hidden = -1
+  /** The same by name, as `headers` has been given it: name, all values, … */
+  #shown: string[] | undefined
 
   constructor(request: FastifyRequest) {
     super(undefined, PSEUDO_HEADERS)
@@ -55,12 +51,15 @@ export class RequestHeaders extends HeaderList {
 
   override get size(): number {
     if (this.isBuilt) return super.size
-    if (this.#hidden === -1) this.#count()
-    const shown = this.#shown + (this.#added === undefined ? 0 : this.#added.length / 2)
-    // Where the application has added or taken away some, or some came repeated, it takes a closer look.
-    if (shown - this.#addedAgain !== countShown(this.#raw.headers)) return super.size
-    if (this.#addedAgain > 0 && !this.#hasAllAdded()) return super.size
-    return PSEUDO_HEADERS.length + shown + this.#hidden
+    const { rawHeaders, headers } = this.#raw
+    const shape = shapeOf(rawHeaders)
+    if (shape !== undefined && hasShape(shape, headers, this.#shown ?? NOTHING)) {
+      return this.#added === undefined ? shape.size : shape.size + this.#added.length / 2
+    }
+    const size = super.size
+    this.list = undefined
+    if (this.#added === undefined) keepShape(rawHeaders, headers, size)
+    return size
   }
 
   override get(name: string): string | undefined {
@@ -80,13 +79,16 @@ export class RequestHeaders extends HeaderList {
     const { headers, rawHeaders } = this.#raw
     if (this.isBuilt || !this.writable || !isPlain(name) || timesOf(name, rawHeaders) > 0) return super.add(name, value)
     const present = headers[name]
-    const isAgain = present !== undefined
-    const isGrouped = isAgain && (name === 'cookie' || SINGLE.has(name))
-    if (isGrouped || !this.#hasAdded(name, present)) return super.add(name, value)
-    if (!isHeader(name, value)) return false
-    headers[name] = isAgain ? `${present}, ${value}` : value
-    if (isAgain) this.#addedAgain++
     this.#added ??= []
+    this.#shown ??= []
+    const at = indexOfName(this.#shown, name)
+    if (present === undefined ? at !== -1 : at === -1 || this.#shown[at + 1] !== present) return super.add(name, value)
+    if (at !== -1 && (name === 'cookie' || SINGLE.has(name))) return super.add(name, value)
+    if (!isHeader(name, value)) return false
+    const shown = at === -1 ? value : `${present}, ${value}`
+    if (at === -1) this.#shown.push(name, shown)
+    else this.#shown[at + 1] = shown
+    headers[name] = shown
     this.#added.push(name, value)
     return true
   }
@@ -97,40 +99,6 @@ export class RequestHeaders extends HeaderList {
     this.list = list
     this.reconcile()
     return this.list
-  }
-
-  #count(): void {
-    const { rawHeaders } = this.#raw
-    this.#shown = rawHeaders.length > FEW * 2 ? Number.NaN : 0
-    this.#hidden = 0
-    for (let i = 0; i < rawHeaders.length && !Number.isNaN(this.#shown); i += 2) {
-      const name = rawHeaders[i]!.toLowerCase()
-      if (isShown(name)) this.#shown++
-      else if (name !== 'host' && name.charCodeAt(0) !== COLON) this.#hidden++
-      for (let j = 0; j < i; j += 2) {
-        const other = rawHeaders[j]!
-        if (other.length === name.length && other.toLowerCase() === name) this.#shown = Number.NaN
-      }
-    }
-  }
-
-  /** Whether what is there is what was added, and nothing else. */
-  #hasAdded(name: string, present: unknown): boolean {
-    if (this.#added === undefined) return present === undefined
-    let values: string | undefined
-    for (let i = 0; i < this.#added.length; i += 2) {
-      if (this.#added[i] === name)
-        values = values === undefined ? this.#added[i + 1] : `${values}, ${this.#added[i + 1]}`
-    }
-    return values === present
-  }
-
-  #hasAllAdded(): boolean {
-    for (let i = 0; i < this.#added!.length; i += 2) {
-      const name = this.#added![i]!
-      if (!this.#hasAdded(name, this.#raw.headers[name])) return false
-    }
-    return true
   }
 
   #isRepeated(name: string): boolean {
@@ -246,13 +214,55 @@ function isPlain(name: string): boolean {
   return isShown(name) && name !== 'content-type' && name !== 'set-cookie'
 }
 
-/** So many names are compared with each other; with more of them a list is as fast. */
-const FEW = 20
+/** Which headers a request had, and how many entries its list: a client sends the same ones again and again. */
+interface Shape {
+  /** As they came */
+  readonly names: readonly string[]
+  /** Of `headers`, which hooks may have changed */
+  readonly keys: readonly string[]
+  readonly size: number
+}
 
-function countShown(headers: FastifyRequest['raw']['headers']): number {
-  let count = 0
-  for (const name in headers) if (isShown(name)) count++
-  return count
+const NOTHING: readonly string[] = []
+/** The last one for each number of headers, up to a power of two. */
+const SHAPES = 64
+const shapes: (Shape | undefined)[] = new Array(SHAPES).fill(undefined)
+
+const slotOf = (rawHeaders: readonly string[]): number => (rawHeaders.length >> 1) & (SHAPES - 1)
+
+function shapeOf(rawHeaders: readonly string[]): Shape | undefined {
+  const shape = shapes[slotOf(rawHeaders)]
+  if (shape === undefined) return undefined
+  const { names } = shape
+  if (names.length * 2 !== rawHeaders.length) return undefined
+  for (let i = 0; i < names.length; i++) if (names[i] !== rawHeaders[i * 2]) return undefined
+  return shape
+}
+
+/** @param added name, value, …, which came to `headers` last */
+function hasShape({ keys }: Shape, headers: FastifyRequest['raw']['headers'], added: readonly string[]): boolean {
+  let i = 0
+  for (const key in headers) {
+    const value = headers[key]
+    const at = (i - keys.length) * 2
+    // Of a list there is an entry for each.
+    if (at < 0 ? key !== keys[i] || typeof value !== 'string' : key !== added[at] || value !== added[at + 1])
+      return false
+    i++
+  }
+  return i === keys.length + added.length / 2
+}
+
+function keepShape(rawHeaders: readonly string[], headers: FastifyRequest['raw']['headers'], size: number): void {
+  const names = rawHeaders.filter((_, i) => i % 2 === 0)
+  // How many entries repeated ones have depends on their values.
+  if (new Set(names.map((name) => name.toLowerCase())).size < names.length) return
+  shapes[slotOf(rawHeaders)] = { names, keys: Object.keys(headers), size }
+}
+
+function indexOfName(list: readonly string[], name: string): number {
+  for (let i = 0; i < list.length; i += 2) if (list[i] === name) return i
+  return -1
 }
 
 /** How often a name stands in a list, which may have it in capitals. */

@@ -10,14 +10,14 @@ interface LinearMemory {
 
 const EMPTY = Buffer.alloc(0)
 
-/** How many names are kept, a power of two, and how long they may be. */
+/** How many texts are kept, a power of two, and how long they may be. */
 const KEPT = 128
 const MAX_KEPT = 64
 
-/** What stood somewhere, and the name that it is. */
-interface KeptName {
+/** What stood somewhere, and the name that it is, once somebody has asked for that. */
+interface KeptText {
   readonly text: string
-  readonly name: string
+  name: string | undefined
 }
 
 /** Up to here a loop is faster than a call of Node's own code. */
@@ -37,7 +37,7 @@ export class Memory {
   #attached: ArrayBuffer | undefined
   #bytes: Buffer = EMPTY
   #view: DataView = new DataView(new ArrayBuffer(0))
-  readonly #names: (KeptName | undefined)[] = new Array(KEPT)
+  readonly #kept: (KeptText | undefined)[] = new Array(KEPT).fill(undefined)
 
   attach(memory: LinearMemory, allocate: Allocator): void {
     this.#memory = memory
@@ -76,27 +76,34 @@ export class Memory {
     return view === undefined ? undefined : Buffer.from(view)
   }
 
-  /** The bytes of the range as a latin1 string, one character per byte; `undefined` when it is out of bounds. */
+  /**
+   * The bytes of the range as a latin1 string, one character per byte; `undefined` when it is out of bounds. A filter has
+   * the same few short texts again and again, mostly at the same places: those need not be made into strings anew.
+   */
   latin1(pointer: number, length: number): string | undefined {
+    if (length <= MAX_KEPT && length > 0) return this.#textAt(pointer, length)?.text
     if (!this.has(pointer, length)) return undefined
     return this.#bytes.toString('latin1', pointer >>> 0, (pointer >>> 0) + (length >>> 0))
   }
 
-  /**
-   * The same in lower case, for names: a filter asks for the same few, which mostly stand at the same place, so that they
-   * need not be made into a string anew.
-   */
+  /** The same in lower case, for names. */
   name(pointer: number, length: number): string | undefined {
     if (length > MAX_KEPT || length <= 0) return this.latin1(pointer, length)?.toLowerCase()
+    const kept = this.#textAt(pointer, length)
+    if (kept === undefined) return undefined
+    kept.name ??= kept.text.toLowerCase()
+    return kept.name
+  }
+
+  #textAt(pointer: number, length: number): KeptText | undefined {
     if (!this.has(pointer, length)) return undefined
     const start = pointer >>> 0
     const slot = (start ^ (start >>> 7) ^ length) & (KEPT - 1)
-    const kept = this.#names[slot]
-    if (kept !== undefined && kept.text.length === length && this.#holds(kept.text, start)) return kept.name
-    const text = this.#bytes.toString('latin1', start, start + length)
-    const name = text.toLowerCase()
-    this.#names[slot] = { text, name }
-    return name
+    const kept = this.#kept[slot]
+    if (kept !== undefined && kept.text.length === length && this.#holds(kept.text, start)) return kept
+    const fresh = { text: this.#bytes.toString('latin1', start, start + length), name: undefined }
+    this.#kept[slot] = fresh
+    return fresh
   }
 
   #holds(text: string, start: number): boolean {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { WasmGatewayOptions } from '../../lib/index.ts'
 import { fixture, startApp, startUpstream } from '../app.ts'
 import { eventually } from '../eventually.ts'
@@ -25,14 +24,21 @@ function optionsOf(node: string, conf: Script, others: Partial<WasmGatewayOption
   }
 }
 
-const upstreamOf = (t: Parameters<typeof startUpstream>[0]) =>
-  startUpstream(t, (app) => {
+/** Its `/slow` answers when it is told to. */
+async function upstreamOf(t: Parameters<typeof startUpstream>[0]) {
+  let answerSlow = () => {}
+  const told = new Promise<void>((resolve) => {
+    answerSlow = resolve
+  })
+  const upstream = await startUpstream(t, (app) => {
     app.get('/*', async (request) => request.url)
     app.get('/slow', async () => {
-      await sleep(200)
+      await told
       return 'slow'
     })
   })
+  return { ...upstream, answerSlow }
+}
 
 test('a reload keeps the plugin contexts of what has the same content, and replaces the others', async (t) => {
   const { node } = await upstreamOf(t)
@@ -56,7 +62,7 @@ test('a reload keeps the plugin contexts of what has the same content, and repla
 })
 
 test('requests in flight finish on the plan that they began with', async (t) => {
-  const { node } = await upstreamOf(t)
+  const { node, answerSlow } = await upstreamOf(t)
   const slow = (text: string) => ({
     plugins: scripted('a'),
     routes: [{ id: 1, uri: '/*', plugins: { a: { conf: hello(text) } }, upstream: { nodes: { [node]: 1 } } }]
@@ -70,13 +76,14 @@ test('requests in flight finish on the plan that they began with', async (t) => 
     filterLog('a').filter((line) => line.startsWith('bye')),
     []
   )
+  answerSlow()
   assert.equal((await pending).headers['x-hello'], 'old')
   await eventually('the old context ends', () => filterLog('a').includes('bye old'))
   assert.equal(app.wasmGateway.status().plugins[0]?.plugin_contexts, 1)
 })
 
 test('a changed module gets a new instance, and the old one is let go of when its last request is over', async (t) => {
-  const { node } = await upstreamOf(t)
+  const { node, answerSlow } = await upstreamOf(t)
   const plugin = async (path: string) => [{ name: 'a', module: await readFile(path) }]
   const routes = [{ id: 1, uri: '/*', plugins: { a: { conf: hello('x') } }, upstream: { nodes: { [node]: 1 } } }]
   const { app, url } = await startApp(t, { plugins: await plugin(fixture('script-go')), routes }, () => {})
@@ -86,6 +93,7 @@ test('a changed module gets a new instance, and the old one is let go of when it
   await app.wasmGateway.reload({ plugins: await plugin(fixture('script-rust')), routes })
   assert.equal((await request(`${url}/a`)).headers['x-hello'], 'x')
   assert.equal(app.wasmGateway.status().plugins.length, 2)
+  answerSlow()
   assert.equal((await pending).status, 200)
   await eventually('the old plugin is gone', () => app.wasmGateway.status().plugins.length === 1)
   assert.equal(app.wasmGateway.status().plugins[0]!.instances, 1)
