@@ -71,7 +71,7 @@ export class Exchange implements Stream {
   onAbort: (() => void) | undefined
   readonly log: FastifyRequest['log']
   readonly #contexts: (HttpContext | undefined)[]
-  readonly #out: boolean[] = []
+  readonly #out: (boolean | undefined)[]
   #method: string | undefined
   #requestHeaders: RequestHeaders | undefined
   #responseHeaders: ResponseHeaders | undefined
@@ -95,6 +95,7 @@ export class Exchange implements Stream {
     this.log = request.log
     this.hasRequestBody = hasBody(request.raw)
     this.#contexts = new Array(plan.filters.length)
+    this.#out = new Array(plan.filters.length)
     this.#interrupt = interrupt
     plan.enter()
   }

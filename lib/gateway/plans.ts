@@ -32,6 +32,12 @@ interface Owner {
   state: OwnerState
 }
 
+/** A route of the application. The same `config.wasm` may stand on several, and is that of few: they are a chain. */
+interface DeclaredOwner extends Owner {
+  readonly url: string
+  next: DeclaredOwner | undefined
+}
+
 /** All of an owner that changes together with the configuration. */
 interface OwnerState {
   readonly config: RouteConfig
@@ -59,7 +65,7 @@ export class Plans {
   #stage: Stage
   #globalPlan: Plan | undefined
   /** By `config.wasm` and url: that is what owns plugin contexts, so a GET and its HEAD share them. */
-  readonly #declared: Map<object, Map<string, Owner>> = new Map()
+  readonly #declared: Map<object, DeclaredOwner | undefined> = new Map()
   /** The gateway's own routes, by id. */
   #routes: Map<string, Owner> = new Map()
   readonly #table: RouteTable<Owner, FastifyRequest> = new RouteTable()
@@ -95,18 +101,18 @@ export class Plans {
     const wasm = config?.wasm
     if (wasm === undefined || wasm === null) return this.#globalPlan
     const url = config?.url ?? ''
-    let byUrl = this.#declared.get(wasm as object)
-    let owner = byUrl?.get(url)
-    if (owner === undefined) {
-      const place = url === '' ? 'config.wasm' : `${url}: config.wasm`
-      const state = this.#prepare(this.#stage, place, validate(RouteConfig, wasm, place), undefined)
-      owner = { place, state }
-      byUrl ??= new Map()
-      byUrl.set(url, owner)
-      this.#declared.set(wasm as object, byUrl)
-      this.#hold(state.plan)
-    }
-    return owner.state.plan
+    let owner = this.#declared.get(wasm as object)
+    while (owner !== undefined && owner.url !== url) owner = owner.next
+    return (owner ?? this.#declare(wasm as object, url)).state.plan
+  }
+
+  #declare(wasm: object, url: string): DeclaredOwner {
+    const place = url === '' ? 'config.wasm' : `${url}: config.wasm`
+    const state = this.#prepare(this.#stage, place, validate(RouteConfig, wasm, place), undefined)
+    const owner = { place, state, url, next: this.#declared.get(wasm) }
+    this.#declared.set(wasm, owner)
+    this.#hold(state.plan)
+    return owner
   }
 
   /** The plan of the gateway's own route that a request matches; that of the global rules when it matches none. */
@@ -191,15 +197,13 @@ export class Plans {
       const retired: Plan[] = []
       // Routes of the application that were first requested meanwhile. One that refers to what the change takes away is
       // told so by its next request: the change has been kept already, and cannot fail any more.
-      for (const byUrl of this.#declared.values()) {
-        for (const [url, owner] of byUrl) {
-          if (planned.has(owner)) continue
-          try {
-            restage(owner)
-          } catch {
-            byUrl.delete(url)
-            retired.push(owner.state.plan)
-          }
+      for (const owner of this.#declaredOwners()) {
+        if (planned.has(owner)) continue
+        try {
+          restage(owner)
+        } catch {
+          this.#forget(owner)
+          retired.push(owner.state.plan)
         }
       }
       for (const [id, owner] of this.#routes) {
@@ -246,8 +250,19 @@ export class Plans {
     for (const upstream of this.#stage.upstreams.values()) upstream.close()
   }
 
-  *#declaredOwners(): Iterable<Owner> {
-    for (const byUrl of this.#declared.values()) yield* byUrl.values()
+  *#declaredOwners(): Iterable<DeclaredOwner> {
+    for (const first of this.#declared.values()) {
+      for (let owner = first; owner !== undefined; owner = owner.next) yield owner
+    }
+  }
+
+  #forget(owner: DeclaredOwner): void {
+    for (const [wasm, first] of this.#declared) {
+      if (first === owner) this.#declared.set(wasm, owner.next)
+      for (let before = first; before !== undefined; before = before.next) {
+        if (before.next === owner) before.next = owner.next
+      }
+    }
   }
 
   /** The filters of the global rules: the list of before when nothing has changed. */

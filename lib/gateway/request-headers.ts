@@ -78,18 +78,18 @@ export class RequestHeaders extends HeaderList {
   override add(name: string, value: string): boolean {
     const { headers, rawHeaders } = this.#raw
     if (this.isBuilt || !this.writable || !isPlain(name) || timesOf(name, rawHeaders) > 0) return super.add(name, value)
-    const present = headers[name]
-    this.#added ??= []
-    this.#shown ??= []
-    const at = indexOfName(this.#shown, name)
-    if (present === undefined ? at !== -1 : at === -1 || this.#shown[at + 1] !== present) return super.add(name, value)
+    const shown = this.#shown
+    const at = shown === undefined ? -1 : indexOfName(shown, name)
+    if (headers[name] !== (at === -1 ? undefined : shown![at + 1])) return super.add(name, value)
     if (at !== -1 && (name === 'cookie' || SINGLE.has(name))) return super.add(name, value)
     if (!isHeader(name, value)) return false
-    const shown = at === -1 ? value : `${present}, ${value}`
-    if (at === -1) this.#shown.push(name, shown)
-    else this.#shown[at + 1] = shown
-    headers[name] = shown
-    this.#added.push(name, value)
+    if (at !== -1) shown![at + 1] += `, ${value}`
+    // Lists that are given what is in them take no more memory than that.
+    else if (shown === undefined) this.#shown = [name, value]
+    else shown.push(name, value)
+    headers[name] = at === -1 ? value : shown![at + 1]
+    if (this.#added === undefined) this.#added = [name, value]
+    else this.#added.push(name, value)
     return true
   }
 

@@ -6,25 +6,6 @@ import { type Exchange, within } from './exchange.ts'
 
 const EMPTY = Buffer.alloc(0)
 
-/** Bytes of a payload that is there as a whole; `undefined` for a stream. */
-export function bufferedLength(payload: unknown): number | undefined {
-  if (payload === undefined || payload === null) return 0
-  if (typeof payload === 'string') return Buffer.byteLength(payload)
-  return Buffer.isBuffer(payload) ? payload.length : undefined
-}
-
-/** Lets go of a payload that is not sent, so that what it comes from is closed. */
-export function discard(payload: unknown): void {
-  const stream = payload as { destroy?: () => void; cancel?: () => Promise<void>; on?: (...args: unknown[]) => void }
-  if (typeof payload !== 'object' || payload === null || Buffer.isBuffer(payload)) return
-  if (typeof stream.destroy === 'function') {
-    stream.on?.('error', () => {})
-    stream.destroy()
-  } else if (typeof stream.cancel === 'function') {
-    stream.cancel().catch(() => {})
-  }
-}
-
 /**
  * Passes a body that is there as a whole through the response body callbacks. With APISIX's semantics a filter gets it as a
  * chunk and then an empty last one, as APISIX does; with Envoy's it is the last one itself.

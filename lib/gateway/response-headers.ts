@@ -1,11 +1,11 @@
 import type { FastifyReply } from 'fastify'
 import { HeaderList, isHeader } from '../host/header-map.ts'
 import { HOP_BY_HOP } from './hop-by-hop.ts'
+import { isBuffered } from './payload.ts'
 import { replyHeaders } from './route-context.ts'
 
 const COLON = 58
 const PSEUDO_HEADERS = [':status']
-const HIGH_BYTE = /[\x80-\xff]/
 
 /**
  * The headers of a response. They may be written from the first request callback on, and go onto whatever response
@@ -16,19 +16,19 @@ export class ResponseHeaders extends HeaderList {
   /** Whether a filter wrote a byte above 0x7f. */
   highBytes = false
   readonly #reply: FastifyReply
-  /** Of a body that is there as a whole. */
-  #contentLength: number | undefined
+  /** What Fastify is to send. */
+  #payload: unknown
 
   constructor(reply: FastifyReply) {
     super(undefined, PSEUDO_HEADERS)
     this.#reply = reply
   }
 
-  /** The response is there. */
-  begin(contentLength: number | undefined): void {
+  /** The response is there, with what it has for a body. */
+  begin(payload: unknown): void {
     this.list = undefined
     this.readable = true
-    this.#contentLength = contentLength
+    this.#payload = payload
   }
 
   override get size(): number {
@@ -40,7 +40,7 @@ export class ResponseHeaders extends HeaderList {
       const value = headers[name]
       count += Array.isArray(value) ? value.length : 1
     }
-    return this.#contentLength === undefined || headers['content-length'] !== undefined ? count : count + 1
+    return headers['content-length'] === undefined && isBuffered(this.#payload) ? count + 1 : count
   }
 
   override get(name: string): string | undefined {
@@ -65,13 +65,15 @@ export class ResponseHeaders extends HeaderList {
     const reply = this.#reply
     if (this.isBuilt || !this.writable || !isPlain(name)) return super.add(name, value)
     const present: unknown = reply.getHeader(name)
-    // What stands on Node's response, and what is a list already, is for the list.
-    if (present !== undefined && (typeof present !== 'string' || replyHeaders(reply)[name] !== present)) {
+    // What stands on Node's response is for the list, and so is what is no text.
+    if (present !== undefined && (!isText(present) || replyHeaders(reply)[name] !== present)) {
       return super.add(name, value)
     }
     if (!isHeader(name, value)) return false
-    if (HIGH_BYTE.test(value)) this.highBytes = true
-    reply.header(name, present === undefined ? value : [present, value])
+    if (hasHighByte(value)) this.highBytes = true
+    // A list may be the application's own, which stays as it is.
+    if (present === undefined) reply.header(name, value)
+    else reply.header(name, typeof present === 'string' ? [present, value] : [...present, value])
     return true
   }
 
@@ -108,7 +110,7 @@ export class ResponseHeaders extends HeaderList {
     removeHeader(reply, name)
     if (values.length === 1) reply.header(name, values[0])
     else if (values.length > 1) reply.header(name, values)
-    for (const value of values) if (HIGH_BYTE.test(value)) this.highBytes = true
+    for (const value of values) if (hasHighByte(value)) this.highBytes = true
   }
 
   /** From the reply, which the application's own hooks and handler write to. */
@@ -123,8 +125,8 @@ export class ResponseHeaders extends HeaderList {
       if (name === 'content-length') hasLength = true
     }
     // Fastify sets the length of a string or a buffer when no hook can see it any more.
-    if (!hasLength && this.readable && this.#contentLength !== undefined) {
-      list.push('content-length', String(this.#contentLength))
+    if (!hasLength && this.readable && isBuffered(this.#payload)) {
+      list.push('content-length', String(Buffer.byteLength(this.#payload ?? '')))
     }
     return list
   }
@@ -133,6 +135,17 @@ export class ResponseHeaders extends HeaderList {
 /** Whether a header may be added to the reply alone, where there is none of its name. */
 function isPlain(name: string): boolean {
   return name.charCodeAt(0) !== COLON && name !== 'content-length' && name !== 'set-cookie' && !HOP_BY_HOP.has(name)
+}
+
+function hasHighByte(value: string): boolean {
+  for (let i = 0; i < value.length; i++) if (value.charCodeAt(i) > 0x7f) return true
+  return false
+}
+
+/** Whether it is a text, or texts. */
+function isText(value: unknown): value is string | string[] {
+  if (typeof value === 'string') return true
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
 }
 
 /** Removes a header wherever it was set: on the reply, or on Node's response below it. */

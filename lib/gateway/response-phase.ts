@@ -3,7 +3,8 @@ import { FST_WASM_RESPONSE_ENDED } from '../errors.ts'
 import { type HttpContext, type LocalResponse, Outcome } from '../host/index.ts'
 import { type Exchange, within } from './exchange.ts'
 import { applyLocalResponse, errorResponse, withBody } from './local-response.ts'
-import { bufferedLength, discard, filterBuffer, filterStream } from './response-body.ts'
+import { discard, isBuffered, isEmpty } from './payload.ts'
+import { filterBuffer, filterStream } from './response-body.ts'
 
 /** What a phase ends with when there is nothing left to send. */
 export const NOTHING: unique symbol = Symbol('fastify-wasm-gateway.nothing')
@@ -16,9 +17,8 @@ export const NOTHING: unique symbol = Symbol('fastify-wasm-gateway.nothing')
 export function runResponsePhase(exchange: Exchange, payload: unknown): unknown {
   exchange.beginResponse()
   const body = unwrapResponse(exchange, payload)
-  const length = bufferedLength(body)
-  exchange.responseHeaders.begin(length)
-  return runHeaders(exchange, body, length === 0 || isBodyless(exchange), 0)
+  exchange.responseHeaders.begin(body)
+  return runHeaders(exchange, body, isEmpty(body) || isBodyless(exchange), 0)
 }
 
 const responseHeaders = (context: HttpContext, endOfStream: boolean) => context.responseHeaders(endOfStream)
@@ -58,7 +58,7 @@ function afterHeaders(
 function runBody(exchange: Exchange, payload: unknown): unknown {
   const { reply } = exchange
   if (exchange.plan.seesTrailers) exchange.watchTrailers()
-  const hasBody = bufferedLength(payload) !== 0 && !isBodyless(exchange)
+  const hasBody = !isEmpty(payload) && !isBodyless(exchange)
   let indexes: number[] | undefined
   for (let i = 0; i < exchange.plan.filters.length; i++) {
     if (exchange.isOut(i) || !exchange.opened(i)?.takesResponseBody(hasBody)) continue
@@ -74,7 +74,7 @@ function runBody(exchange: Exchange, payload: unknown): unknown {
     // There is no body to call the filters with, and how long theirs would be nobody knows.
     return emptyStream(payload)
   }
-  if (bufferedLength(payload) === undefined) return filterStream(exchange, indexes, payload, refuse)
+  if (!isBuffered(payload)) return filterStream(exchange, indexes, payload, refuse)
   return filterBuffer(exchange, indexes, payload).then((filtered) => {
     if (Buffer.isBuffer(filtered)) {
       exchange.responseTrailers.announce(reply)
@@ -116,7 +116,7 @@ function errorFor(exchange: Exchange, outcome: Outcome): Error {
 /** Puts another response in place of the one that was there: nothing of that one is left. */
 export function respondInstead(exchange: Exchange, response: LocalResponse): Buffer {
   const body = applyLocalResponse(exchange.request, exchange.reply, response, true)
-  exchange.responseHeaders.begin(body.length)
+  exchange.responseHeaders.begin(body)
   return body
 }
 

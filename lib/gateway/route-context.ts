@@ -50,13 +50,14 @@ let kReplyHeaders: symbol | undefined
 /** The context of the route that the request matched; that of the 404 handler when it matched none. */
 export function routeContext(request: FastifyRequest): RouteContext {
   kRouteContext ??= symbolOf(request, 'fastify.context')
-  return keptBy<RouteContext>(request, kRouteContext)
+  // Not by `keptBy`: of a place that reads properties by several names the engine cannot know where they are.
+  return (request as unknown as Record<symbol, RouteContext>)[kRouteContext]!
 }
 
 /** The headers that a reply itself has, by name, besides those of Node's response below it: `getHeaders` copies both. */
 export function replyHeaders(reply: FastifyReply): Readonly<Record<string, unknown>> {
   kReplyHeaders ??= symbolOf(reply, 'fastify.reply.headers')
-  return keptBy(reply, kReplyHeaders)
+  return (reply as unknown as Record<symbol, Record<string, unknown>>)[kReplyHeaders]!
 }
 
 /** By the context of a route: the same one, for requests whose body is forwarded. */

@@ -101,7 +101,7 @@ export class HttpContext extends Context {
   requestHeaders(endOfStream: boolean): Pending<Outcome> {
     const callback = this.instance.callbacks.proxy_on_request_headers
     this.#inHeaders = true
-    const count = this.stream.requestHeaders.size
+    const count = callback === undefined ? 0 : this.stream.requestHeaders.size
     return this.#run('proxy_on_request_headers', callback, StreamType.HttpRequest, count, endOfStream)
   }
 
@@ -136,7 +136,7 @@ export class HttpContext extends Context {
   responseHeaders(endOfStream: boolean): Pending<Outcome> {
     const callback = this.instance.callbacks.proxy_on_response_headers
     this.#inHeaders = true
-    const count = this.stream.responseHeaders.size
+    const count = callback === undefined ? 0 : this.stream.responseHeaders.size
     return this.#run('proxy_on_response_headers', callback, StreamType.HttpResponse, count, endOfStream)
   }
 

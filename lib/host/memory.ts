@@ -34,7 +34,6 @@ const SHORT = 40
 export class Memory {
   #memory: LinearMemory | undefined
   #allocate: Allocator | undefined
-  #attached: ArrayBuffer | undefined
   #bytes: Buffer = EMPTY
   #view: DataView = new DataView(new ArrayBuffer(0))
   readonly #kept: (KeptText | undefined)[] = new Array(KEPT).fill(undefined)
@@ -185,11 +184,11 @@ export class Memory {
     this.#view.setUint32(sizeCell >>> 0, length, true)
   }
 
+  /** When a memory grows its old buffer is detached, and views of that have no length (WebAssembly JS API, "refresh"). */
   #refresh(): void {
-    const memory = this.#memory
-    if (memory === undefined || memory.buffer === this.#attached) return
-    this.#attached = memory.buffer
-    this.#bytes = Buffer.from(memory.buffer)
-    this.#view = new DataView(memory.buffer)
+    if (this.#bytes.length > 0 || this.#memory === undefined) return
+    const { buffer } = this.#memory
+    this.#bytes = Buffer.from(buffer)
+    this.#view = new DataView(buffer)
   }
 }

@@ -137,7 +137,7 @@ test('response headers do the same whether their list is made at once or when it
     if (onRaw) reply.raw.setHeader('x-b', 'raw')
     reply.header('x-a', 'own')
     const headers = new ResponseHeaders(reply)
-    headers.begin(5)
+    headers.begin('hello')
     // What hooks do meanwhile is not for this response's filters any more.
     answers = run(headers, { set() {}, remove() {} }, atOnce, steps)
     return payload
