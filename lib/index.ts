@@ -1,8 +1,10 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { type ConfOf, definePlugin } from './config/define-plugin.ts'
 import { readConfigFiles } from './config/file.ts'
 import { checkOptions } from './config/resources.ts'
-import type { Options, RouteConfig } from './config/schema.ts'
+import type * as schema from './config/schema.ts'
+import type { Options, PluginEntry, RouteConfig } from './config/schema.ts'
 import * as errors from './errors.ts'
 import { isBelow, serveAdmin } from './gateway/admin/listener.ts'
 import { Configuration } from './gateway/configuration.ts'
@@ -19,25 +21,43 @@ import type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 import { Upstreams } from './gateway/upstream/upstreams.ts'
 import { MemoryQueues, MemorySharedData, Metrics, type Plugin, type PluginStatus } from './host/index.ts'
 
-export type {
-  ForeignFunction,
-  GlobalRule,
-  PluginConfig,
-  PluginDeclaration,
-  PluginEntry,
-  Route,
-  Service,
-  Timeout,
-  Upstream
-} from './config/schema.ts'
+export { type ConfOf, type DefinedPlugin, definePlugin } from './config/define-plugin.ts'
+export type { ForeignFunction, PluginDeclaration, PluginEntry, Timeout, Upstream } from './config/schema.ts'
 
 export * from './errors.ts'
 export type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 export type { PluginStatus } from './host/index.ts'
-/** What `register` takes. */
-export type WasmGatewayOptions = Options
+
+/**
+ * The plugins whose configurations are typed by their name, for an application to add to:
+ *
+ *     declare module 'fastify-wasm-gateway' {
+ *       interface RegisteredPlugins { auth: typeof auth }
+ *     }
+ */
+// biome-ignore lint/suspicious/noEmptyInterface: applications add to it
+export interface RegisteredPlugins {}
+
+/** `plugins` of a route, a service, a plugin_config or a global rule, by the name of the plugin. */
+export type PluginEntries = Record<string, PluginEntry> & {
+  [Name in keyof RegisteredPlugins]?: PluginEntry & { conf?: ConfOf<RegisteredPlugins[Name]> }
+}
+type WithEntries<Owner extends { plugins?: unknown }> = Omit<Owner, 'plugins'> &
+  (Owner extends { plugins: unknown } ? { plugins: PluginEntries } : { plugins?: PluginEntries })
+
+export type Route = WithEntries<schema.Route>
+export type Service = WithEntries<schema.Service>
+export type PluginConfig = WithEntries<schema.PluginConfig>
+export type GlobalRule = WithEntries<schema.GlobalRule>
 /** `config.wasm` of a route. */
-export type WasmRouteConfig = RouteConfig
+export type WasmRouteConfig = WithEntries<RouteConfig>
+/** What `register` takes. */
+export type WasmGatewayOptions = Omit<Options, 'routes' | 'services' | 'plugin_configs' | 'global_rules'> & {
+  routes?: Route[]
+  services?: Service[]
+  plugin_configs?: PluginConfig[]
+  global_rules?: GlobalRule[]
+}
 
 /** `app.wasmGateway` */
 export interface WasmGateway {
@@ -52,7 +72,7 @@ export interface WasmGateway {
    * @param options in place of those of `register`: their plugins, files and objects
    * @throws FST_WASM_… with everything that is wrong; then everything stays as it was
    */
-  reload(options?: Options): Promise<void>
+  reload(options?: WasmGatewayOptions): Promise<void>
   /**
    * Calls `proxy_on_foreign_function` of a filter, in all of its plugin contexts that are alive.
    *
@@ -69,7 +89,7 @@ declare module 'fastify' {
     wasmGateway: WasmGateway
   }
   interface FastifyContextConfig {
-    wasm?: RouteConfig
+    wasm?: WasmRouteConfig
   }
 }
 
@@ -85,7 +105,7 @@ const IDLE_MS = 100
  *
  * @throws FST_WASM_… errors when an option, a file, a module or a reference is not what it must be
  */
-const plugin: FastifyPluginAsync<Options> = async (app, input) => {
+const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   if (app.hasDecorator('wasmGateway')) throw new errors.FST_WASM_ALREADY_REGISTERED()
   const options = checkOptions(input)
   const files = await readConfigFiles(options)
@@ -169,13 +189,13 @@ function planRoutes(app: FastifyInstance, plans: Plans, proxy: ProxyHandler): vo
   })
 }
 
-export const wasmGateway: FastifyPluginAsync<Options> = fp(plugin, {
+export const wasmGateway: FastifyPluginAsync<WasmGatewayOptions> = fp(plugin, {
   name: 'fastify-wasm-gateway',
   fastify: '5.x'
 })
 
 export default wasmGateway
 // So that `require` answers the plugin itself, with everything else that is exported.
-Object.assign(wasmGateway, { default: wasmGateway, wasmGateway, ...errors })
+Object.assign(wasmGateway, { default: wasmGateway, wasmGateway, definePlugin, ...errors })
 
 export { wasmGateway as 'module.exports' }

@@ -92,7 +92,7 @@ function planFilters(resources: Resources, plugins: Record<string, PluginEntry>,
       plugin: name,
       priority: entry._meta?.priority ?? declaration.priority ?? 0,
       phase: declaration.http_request_phase ?? 'access',
-      configuration: configurationOf(entry, `${place}.plugins.${name}`, declaration.semantics),
+      configuration: configurationOf(entry, `${place}.plugins.${name}`, declaration),
       meta: entry._meta
     })
   }

@@ -33,7 +33,7 @@ export interface ExchangeInput {
   readonly properties?: Readonly<Record<string, PropertyValue>>
 }
 
-/** A filter of the chain, as it was declared. */
+/** @internal A filter of the chain, as it was declared. */
 export interface Member {
   readonly name: string
   readonly vmId: string

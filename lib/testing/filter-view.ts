@@ -23,6 +23,7 @@ export class FilterView {
   readonly sharedData: SharedDataView
   /** The queues of its `vm_id` */
   readonly queues: QueuesView
+  /** @internal */
   protected readonly chain: Chain
   readonly #vmId: string
 
