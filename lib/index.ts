@@ -11,6 +11,7 @@ import { Configuration } from './gateway/configuration.ts'
 import { addHooks, kProxied, kUnfiltered } from './gateway/hooks.ts'
 import type { Plans } from './gateway/plans.ts'
 import { createRouteHandler } from './gateway/route-handler.ts'
+import { type DeclaredRoute, printWasm } from './gateway/route-print.ts'
 import { servicesOf } from './gateway/services.ts'
 import { Upgrades } from './gateway/upgrades.ts'
 import { Agents } from './gateway/upstream/agents.ts'
@@ -65,6 +66,17 @@ export interface WasmGateway {
   readonly proxy: ProxyHandler
   /** What is loaded and alive. */
   status(): { plugins: PluginStatus[]; upstreams: UpstreamStatus[]; routes: number }
+  /**
+   * Whether the filters can do their work, for a liveness probe or @fastify/under-pressure: not while one whose `fail` is
+   * `closed` has failed again and again and is not started for a while, or none of its configurations could be started.
+   * `reasons` says what is wrong, also with those that requests go on without.
+   */
+  health(): { healthy: boolean; reasons: string[] }
+  /**
+   * The routes that filters run on, or that are forwarded: each with its filters in the order in which a request passes
+   * them, their phase, their priority and where they come from. As Fastify's `printRoutes`, for people.
+   */
+  printWasm(): string
   /**
    * Reads the configuration files and the modules again and puts what they hold into effect, for the next request. What
    * is under way goes on as it began; plugin contexts whose plugin and configuration are the same stay.
@@ -132,6 +144,7 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   await configuration.load(files)
 
   const proxy = await createProxy(app, agents)
+  const routes: DeclaredRoute[] = []
   app.decorate('wasmGateway', {
     proxy,
     status: () => ({
@@ -139,11 +152,13 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
       upstreams: [...configuration.plans.upstreams].map((upstream) => upstream.status()),
       routes: configuration.plans.size
     }),
+    health: () => configuration.health(),
+    printWasm: () => printWasm(configuration.plans, routes),
     reload: (options) => configuration.reload(options),
     callForeignFunction: (plugin, functionId, parameters) =>
       callForeignFunction(configuration.plugins, plugin, functionId, parameters)
   })
-  planRoutes(app, configuration.plans, proxy)
+  planRoutes(app, configuration.plans, proxy, routes)
   addHooks(app, configuration.plans, createRouteHandler(proxy), isBelow(admin, app.prefix))
   if (admin !== undefined) await serveAdmin(app, configuration, admin)
   app.addHook('onReady', async () => configuration.start())
@@ -181,11 +196,13 @@ async function callForeignFunction(
 }
 
 /** Checks and plans each route when it is declared. */
-function planRoutes(app: FastifyInstance, plans: Plans, proxy: ProxyHandler): void {
+function planRoutes(app: FastifyInstance, plans: Plans, proxy: ProxyHandler, routes: DeclaredRoute[]): void {
   app.addHook('onRoute', (route) => {
     if (route.handler === proxy) route.config = Object.assign({}, route.config, { [kProxied]: true })
     if (kUnfiltered in (route.config ?? {})) return
-    plans.of({ url: route.url, wasm: (route.config as { wasm?: unknown } | undefined)?.wasm })
+    const { wasm } = (route.config ?? {}) as { wasm?: unknown }
+    plans.of({ url: route.url, wasm })
+    routes.push({ methods: [route.method].flat(), url: route.url, wasm, proxied: route.handler === proxy })
   })
 }
 
