@@ -76,7 +76,10 @@ test('two requests are under way at once, and each has its own user', async () =
   answers.get('Bearer e')({ body: 'eve' })
   answers.get('Bearer a')({ body: 'ali' })
   await Promise.all([ali.finish(), eve.finish()])
-  assert.deepEqual([ali, eve].map(({ request }) => request.headers['x-user']), ['ali', 'eve'])
+  assert.deepEqual(
+    [ali, eve].map(({ request }) => request.headers['x-user']),
+    ['ali', 'eve']
+  )
 })
 
 test('a configuration without an upstream is refused', async () => {
