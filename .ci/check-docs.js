@@ -1,5 +1,6 @@
 // Checks the code of README.md and docs/, in the folder of an application that .ci/check-package.sh has made. Of each file,
-// in order: a ```js block is a program that listens on port 3000, and is run, with the curl lines of its comments; a
+// in order: a ```js block is a program that listens on port 3000, and is run, with the curl lines of its comments, or it has
+// tests (it imports node:test), and they are run; a
 // ```yaml block is a configuration file, and is loaded (js blocks after it find it as config.yaml); ```ts blocks compile.
 // A ```yaml block that begins with the comment `# other.yaml` is a file that a command names. A ```sh block that begins with
 // such a command (.ci/shell.js says which) is run. Links between the files lead somewhere.
@@ -63,6 +64,11 @@ for (const document of documents) {
 }
 
 async function runProgram(code) {
+  if (code.includes("from 'node:test'")) {
+    writeFileSync(join(app, 'program.test.mjs'), code)
+    execFileSync(process.execPath, ['--test', 'program.test.mjs'], { cwd: app, stdio: 'pipe', encoding: 'utf8' })
+    return
+  }
   writeFileSync(join(app, 'program.mjs'), code)
   await withServer(['program.mjs'], { port: ports.get('3000'), cwd: app }, async (log) => {
     const lines = curlLines(code)

@@ -17,20 +17,21 @@ if grep -vE '^package/(dist/.+|README\.md|LICENSE|package\.json)$' <<<"$files"; 
   echo 'the files above have no place in the package' >&2
   exit 1
 fi
-for name in dist/index.js dist/index.d.ts dist/host/index.js dist/command/index.js README.md LICENSE package.json; do
+for name in dist/index.js dist/index.d.ts dist/host/index.js dist/testing/index.js dist/testing/index.d.ts dist/command/index.js README.md LICENSE package.json; do
   grep -qx "package/$name" <<<"$files" || { echo "the package lacks $name" >&2; exit 1; }
 done
 
 app=$work/app
 mkdir -p "$app/filters"
 cp .ci/app/* "$app"
-cp fixtures/*/*.wasm "$app/filters"
+cp fixtures/*/*.wasm examples/filters/*/*.wasm "$app/filters"
 dev() { node -p "'$1@' + require('./package.json').devDependencies['$1']"; }
 fastify=$(node -p "'fastify@' + require('./package.json').peerDependencies.fastify")
-typescript=$(dev typescript) types=$(dev @types/node)
+typescript=$(dev typescript) types=$(dev @types/node) pressure=$(dev @fastify/under-pressure)
+typebox=$(node -p "'typebox@' + require('./package.json').dependencies.typebox")
 cd "$app"
 echo '{ "name": "app", "private": true, "type": "module" }' >package.json
-npm install --silent --no-audit --no-fund "$tarball" "$fastify" "$typescript" "$types"
+npm install --silent --no-audit --no-fund "$tarball" "$fastify" "$typescript" "$types" "$pressure" "$typebox"
 echo 'import'
 node import.mjs
 echo 'require'

@@ -1,6 +1,7 @@
 // Starts each example, and what `npm start` runs; sends the curl lines of its comments (of `npm start`: those that it prints),
-// and checks the answers.
+// and checks the answers. Runs the tests of the filters in examples/filters.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkCurl, curlLines, freePort, withServer } from './curl.js'
@@ -28,4 +29,13 @@ for (const [i, { name, args }] of examples.entries()) {
   })
   assert(count > 0, `${name} shows no curl line`)
   process.stdout.write(`${name}: ${count} curl lines\n`)
+}
+
+const filters = join('examples', 'filters')
+for (const language of await readdir(join(root, filters))) {
+  const [test] = (await readdir(join(root, filters, language))).filter((name) => name.endsWith('.test.js'))
+  assert(test !== undefined, `${language} has no test`)
+  const path = join(filters, language, test)
+  const output = execFileSync(process.execPath, ['--test', path], { cwd: root, encoding: 'utf8' })
+  process.stdout.write(`${path}: ${/^(?:#|ℹ) (pass \d+)$/m.exec(output)[1]}\n`)
 }

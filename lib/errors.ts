@@ -145,3 +145,17 @@ export const FST_WASM_UPSTREAM_TIMEOUT: WasmErrorConstructor<[string]> = createE
   'the upstream timed out: %s',
   504
 )
+
+// In tests of filters (`fastify-wasm-gateway/testing`).
+
+/** A filter holds an exchange, and nothing is under way that could resume it. */
+export const FST_WASM_EXCHANGE_STALLED: WasmErrorConstructor<[string]> = createError<[string, Cause?]>(
+  'FST_WASM_EXCHANGE_STALLED',
+  'the exchange would never end: %s'
+)
+
+/** The test asks for what cannot be done. */
+export const FST_WASM_TEST_INVALID: WasmErrorConstructor<[string]> = createError<[string, Cause?]>(
+  'FST_WASM_TEST_INVALID',
+  '%s'
+)

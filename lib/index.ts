@@ -1,14 +1,17 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { type ConfOf, definePlugin } from './config/define-plugin.ts'
 import { readConfigFiles } from './config/file.ts'
 import { checkOptions } from './config/resources.ts'
-import type { Options, RouteConfig } from './config/schema.ts'
+import type * as schema from './config/schema.ts'
+import type { Options, PluginEntry, RouteConfig } from './config/schema.ts'
 import * as errors from './errors.ts'
 import { isBelow, serveAdmin } from './gateway/admin/listener.ts'
 import { Configuration } from './gateway/configuration.ts'
 import { addHooks, kProxied, kUnfiltered } from './gateway/hooks.ts'
 import type { Plans } from './gateway/plans.ts'
 import { createRouteHandler } from './gateway/route-handler.ts'
+import { type DeclaredRoute, printWasm } from './gateway/route-print.ts'
 import { servicesOf } from './gateway/services.ts'
 import { Upgrades } from './gateway/upgrades.ts'
 import { Agents } from './gateway/upstream/agents.ts'
@@ -19,25 +22,43 @@ import type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 import { Upstreams } from './gateway/upstream/upstreams.ts'
 import { MemoryQueues, MemorySharedData, Metrics, type Plugin, type PluginStatus } from './host/index.ts'
 
-export type {
-  ForeignFunction,
-  GlobalRule,
-  PluginConfig,
-  PluginDeclaration,
-  PluginEntry,
-  Route,
-  Service,
-  Timeout,
-  Upstream
-} from './config/schema.ts'
+export { type ConfOf, type DefinedPlugin, definePlugin } from './config/define-plugin.ts'
+export type { ForeignFunction, PluginDeclaration, PluginEntry, Timeout, Upstream } from './config/schema.ts'
 
 export * from './errors.ts'
 export type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 export type { PluginStatus } from './host/index.ts'
-/** What `register` takes. */
-export type WasmGatewayOptions = Options
+
+/**
+ * The plugins whose configurations are typed by their name, for an application to add to:
+ *
+ *     declare module 'fastify-wasm-gateway' {
+ *       interface RegisteredPlugins { auth: typeof auth }
+ *     }
+ */
+// biome-ignore lint/suspicious/noEmptyInterface: applications add to it
+export interface RegisteredPlugins {}
+
+/** `plugins` of a route, a service, a plugin_config or a global rule, by the name of the plugin. */
+export type PluginEntries = Record<string, PluginEntry> & {
+  [Name in keyof RegisteredPlugins]?: PluginEntry & { conf?: ConfOf<RegisteredPlugins[Name]> }
+}
+type WithEntries<Owner extends { plugins?: unknown }> = Omit<Owner, 'plugins'> &
+  (Owner extends { plugins: unknown } ? { plugins: PluginEntries } : { plugins?: PluginEntries })
+
+export type Route = WithEntries<schema.Route>
+export type Service = WithEntries<schema.Service>
+export type PluginConfig = WithEntries<schema.PluginConfig>
+export type GlobalRule = WithEntries<schema.GlobalRule>
 /** `config.wasm` of a route. */
-export type WasmRouteConfig = RouteConfig
+export type WasmRouteConfig = WithEntries<RouteConfig>
+/** What `register` takes. */
+export type WasmGatewayOptions = Omit<Options, 'routes' | 'services' | 'plugin_configs' | 'global_rules'> & {
+  routes?: Route[]
+  services?: Service[]
+  plugin_configs?: PluginConfig[]
+  global_rules?: GlobalRule[]
+}
 
 /** `app.wasmGateway` */
 export interface WasmGateway {
@@ -46,13 +67,24 @@ export interface WasmGateway {
   /** What is loaded and alive. */
   status(): { plugins: PluginStatus[]; upstreams: UpstreamStatus[]; routes: number }
   /**
+   * Whether the filters can do their work, for a liveness probe or @fastify/under-pressure: not while one whose `fail` is
+   * `closed` has failed again and again and is not started for a while, or none of its configurations could be started.
+   * `reasons` says what is wrong, also with those that requests go on without.
+   */
+  health(): { healthy: boolean; reasons: string[] }
+  /**
+   * The routes that filters run on, or that are forwarded: each with its filters in the order in which a request passes
+   * them, their phase, their priority and where they come from. As Fastify's `printRoutes`, for people.
+   */
+  printWasm(): string
+  /**
    * Reads the configuration files and the modules again and puts what they hold into effect, for the next request. What
    * is under way goes on as it began; plugin contexts whose plugin and configuration are the same stay.
    *
    * @param options in place of those of `register`: their plugins, files and objects
    * @throws FST_WASM_… with everything that is wrong; then everything stays as it was
    */
-  reload(options?: Options): Promise<void>
+  reload(options?: WasmGatewayOptions): Promise<void>
   /**
    * Calls `proxy_on_foreign_function` of a filter, in all of its plugin contexts that are alive.
    *
@@ -69,7 +101,7 @@ declare module 'fastify' {
     wasmGateway: WasmGateway
   }
   interface FastifyContextConfig {
-    wasm?: RouteConfig
+    wasm?: WasmRouteConfig
   }
 }
 
@@ -85,7 +117,7 @@ const IDLE_MS = 100
  *
  * @throws FST_WASM_… errors when an option, a file, a module or a reference is not what it must be
  */
-const plugin: FastifyPluginAsync<Options> = async (app, input) => {
+const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   if (app.hasDecorator('wasmGateway')) throw new errors.FST_WASM_ALREADY_REGISTERED()
   const options = checkOptions(input)
   const files = await readConfigFiles(options)
@@ -112,6 +144,7 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   await configuration.load(files)
 
   const proxy = await createProxy(app, agents)
+  const routes: DeclaredRoute[] = []
   app.decorate('wasmGateway', {
     proxy,
     status: () => ({
@@ -119,11 +152,13 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
       upstreams: [...configuration.plans.upstreams].map((upstream) => upstream.status()),
       routes: configuration.plans.size
     }),
+    health: () => configuration.health(),
+    printWasm: () => printWasm(configuration.plans, routes),
     reload: (options) => configuration.reload(options),
     callForeignFunction: (plugin, functionId, parameters) =>
       callForeignFunction(configuration.plugins, plugin, functionId, parameters)
   })
-  planRoutes(app, configuration.plans, proxy)
+  planRoutes(app, configuration.plans, proxy, routes)
   addHooks(app, configuration.plans, createRouteHandler(proxy), isBelow(admin, app.prefix))
   if (admin !== undefined) await serveAdmin(app, configuration, admin)
   app.addHook('onReady', async () => configuration.start())
@@ -161,21 +196,23 @@ async function callForeignFunction(
 }
 
 /** Checks and plans each route when it is declared. */
-function planRoutes(app: FastifyInstance, plans: Plans, proxy: ProxyHandler): void {
+function planRoutes(app: FastifyInstance, plans: Plans, proxy: ProxyHandler, routes: DeclaredRoute[]): void {
   app.addHook('onRoute', (route) => {
     if (route.handler === proxy) route.config = Object.assign({}, route.config, { [kProxied]: true })
     if (kUnfiltered in (route.config ?? {})) return
-    plans.of({ url: route.url, wasm: (route.config as { wasm?: unknown } | undefined)?.wasm })
+    const { wasm } = (route.config ?? {}) as { wasm?: unknown }
+    plans.of({ url: route.url, wasm })
+    routes.push({ methods: [route.method].flat(), url: route.url, wasm, proxied: route.handler === proxy })
   })
 }
 
-export const wasmGateway: FastifyPluginAsync<Options> = fp(plugin, {
+export const wasmGateway: FastifyPluginAsync<WasmGatewayOptions> = fp(plugin, {
   name: 'fastify-wasm-gateway',
   fastify: '5.x'
 })
 
 export default wasmGateway
 // So that `require` answers the plugin itself, with everything else that is exported.
-Object.assign(wasmGateway, { default: wasmGateway, wasmGateway, ...errors })
+Object.assign(wasmGateway, { default: wasmGateway, wasmGateway, definePlugin, ...errors })
 
 export { wasmGateway as 'module.exports' }

@@ -1,6 +1,7 @@
 // What the types of the package accept, and what they refuse.
 import Fastify from 'fastify'
 import wasmGateway, {
+  definePlugin,
   FST_WASM_PLUGIN_UNKNOWN,
   wasmGateway as named,
   type PluginStatus,
@@ -8,6 +9,8 @@ import wasmGateway, {
   type WasmRouteConfig
 } from 'fastify-wasm-gateway'
 import { loadModule, type Module } from 'fastify-wasm-gateway/host'
+import { type Exchange, type FakedGrpcCall, loadChain, loadFilter, type Upstream } from 'fastify-wasm-gateway/testing'
+import Type from 'typebox'
 
 const options: WasmGatewayOptions = {
   plugins: [
@@ -41,4 +44,32 @@ const memory: number | undefined = plugins[0]?.instance?.memory_bytes
 const error: Error & { code: string } = new FST_WASM_PLUGIN_UNKNOWN('routes[0]', 'a', 'none')
 const module: Promise<Module> = loadModule('a', new Uint8Array())
 
-export { error, memory, module }
+const typed = definePlugin({ name: 'typed', file: 'a.wasm', conf: Type.Object({ level: Type.Integer() }) })
+declare module 'fastify-wasm-gateway' {
+  interface RegisteredPlugins {
+    typed: typeof typed
+  }
+}
+app.get('/typed', { config: { wasm: { plugins: { typed: { conf: { level: 1 } } } } } }, async () => 'hello')
+// @ts-expect-error the level is a number
+app.get('/untyped', { config: { wasm: { plugins: { typed: { conf: { level: 'a' } } } } } }, async () => 'hello')
+const health: boolean = app.wasmGateway.health().healthy
+const routes: string = app.wasmGateway.printWasm()
+
+const auth: Upstream = async ({ headers, path }) =>
+  path === '/' ? { status: 200, headers, body: 'a' } : new Error('b')
+const grpc = (call: FakedGrpcCall): void => call.close(0)
+const filter = await loadFilter('filters/log.wasm', { conf: 'a', semantics: 'envoy', upstreams: { auth }, now: 0 })
+const exchange: Exchange = await filter.exchange({
+  request: { body: 'a' },
+  response: { body: ['a', new Uint8Array()] }
+})
+const status: number = exchange.response.status
+const chain = await loadChain([{ ...typed, conf: { level: 1 } }], { grpc_upstreams: { grpc } })
+const filtered: Buffer | undefined = chain.filter('typed').sharedData.get('a')
+// @ts-expect-error no such option
+await loadFilter('filters/log.wasm', { configuration: 'a' })
+// @ts-expect-error the method is text
+await filter.exchange({ request: { method: 1 } })
+
+export { error, filtered, health, memory, module, routes, status }

@@ -29,7 +29,7 @@ export function configurationsOf(plugin: PluginDeclaration, contents: readonly C
   for (const { place, entry } of entriesOf(plugin, contents)) {
     let bytes: Buffer
     try {
-      bytes = configurationOf(entry, place, plugin.semantics)
+      bytes = configurationOf(entry, place, plugin)
     } catch {
       continue
     }

@@ -76,7 +76,7 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
   }
   try {
     const valid = validated(content, path)
-    refuseBytes(valid.wasm?.plugins ?? [], path)
+    refuseObjects(valid.wasm?.plugins ?? [], path)
     return found(valid)
   } catch (error) {
     const rest = withStubs(content, reasonOf(error as Error).slice(path.length + 2))
@@ -174,11 +174,18 @@ function refuseMisplaced({ plugins }: Record<string, unknown>, path: string): vo
   throw new FST_WASM_OPTIONS_INVALID(`${path}: plugins[${i}]: in a file plugins stand under wasm: wasm.plugins`)
 }
 
-function refuseBytes(plugins: readonly PluginDeclaration[], path: string): void {
-  const i = plugins.findIndex(({ module }) => module !== undefined)
-  if (i === -1) return
-  const reason = 'is bytes, which are given in code; in a file, `file` is the path of the module'
-  throw new FST_WASM_OPTIONS_INVALID(`${path}: wasm.plugins[${i}].module ${reason}`)
+/** What is given in code alone. */
+function refuseObjects(plugins: readonly PluginDeclaration[], path: string): void {
+  for (const [i, { module, conf_schema }] of plugins.entries()) {
+    const place = `${path}: wasm.plugins[${i}]`
+    if (module !== undefined) {
+      const reason = 'is bytes, which are given in code; in a file, `file` is the path of the module'
+      throw new FST_WASM_OPTIONS_INVALID(`${place}.module ${reason}`)
+    }
+    if (conf_schema !== undefined) {
+      throw new FST_WASM_OPTIONS_INVALID(`${place}.conf_schema is given in code, with definePlugin`)
+    }
+  }
 }
 
 function refuseMissing(names: readonly string[]): void {

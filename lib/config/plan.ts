@@ -9,6 +9,8 @@ export interface PlannedFilter {
   readonly phase: 'rewrite' | 'access'
   readonly configuration: Buffer
   readonly meta: PluginEntry['_meta']
+  /** Whose entry it is: `services.a`, `plugin_configs.b`, `global_rules.c`, `routes.d` or `config.wasm` */
+  readonly from: string
 }
 
 /** The objects that a route refers to. */
@@ -72,17 +74,34 @@ export function missingReference(resources: Resources, route: RouteConfig): Miss
 export function planRoute(resources: Resources, route: RouteConfig, place: string): RoutePlan {
   const { service, pluginConfig, upstream } = referencesOf(resources, route)
   const plugins = { ...service?.plugins, ...pluginConfig?.plugins, ...route.plugins }
-  return { filters: planFilters(resources, plugins, place), upstream, timeout: route.timeout }
+  const from = (name: string) => {
+    if (has(route, name)) return place.replace(/^.*: /, '')
+    return has(pluginConfig, name) ? `plugin_configs.${route.plugin_config_id}` : `services.${route.service_id}`
+  }
+  return { filters: planFilters(resources, plugins, place, from), upstream, timeout: route.timeout }
+}
+
+function has(owner: { readonly plugins?: object } | undefined, name: string): boolean {
+  return owner?.plugins !== undefined && Object.hasOwn(owner.plugins, name)
 }
 
 /** The filters of all global rules, by priority. */
 export function planGlobalRules(resources: Resources): PlannedFilter[] {
   const plugins: Record<string, PluginEntry> = {}
   for (const rule of resources.global_rules.values()) Object.assign(plugins, rule.plugins)
-  return planFilters(resources, plugins, 'global_rules')
+  const from = (name: string) => {
+    const [id] = [...resources.global_rules].find(([, rule]) => has(rule, name))!
+    return `global_rules.${id}`
+  }
+  return planFilters(resources, plugins, 'global_rules', from)
 }
 
-function planFilters(resources: Resources, plugins: Record<string, PluginEntry>, place: string): PlannedFilter[] {
+function planFilters(
+  resources: Resources,
+  plugins: Record<string, PluginEntry>,
+  place: string,
+  from: (name: string) => string
+): PlannedFilter[] {
   const filters: PlannedFilter[] = []
   // In the order of their declaration, which decides between equal priorities.
   for (const [name, declaration] of declarationsOf(resources, plugins)) {
@@ -92,8 +111,9 @@ function planFilters(resources: Resources, plugins: Record<string, PluginEntry>,
       plugin: name,
       priority: entry._meta?.priority ?? declaration.priority ?? 0,
       phase: declaration.http_request_phase ?? 'access',
-      configuration: configurationOf(entry, `${place}.plugins.${name}`, declaration.semantics),
-      meta: entry._meta
+      configuration: configurationOf(entry, `${place}.plugins.${name}`, declaration),
+      meta: entry._meta,
+      from: from(name)
     })
   }
   return filters.sort((a, b) => b.priority - a.priority)

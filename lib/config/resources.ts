@@ -61,11 +61,12 @@ export function checkOptions(input: unknown): Options {
     throw new FST_WASM_OPTIONS_INVALID(`the options must be an object${hint}`)
   }
   const { plugins, ...rest } = input as Options
-  // Copied apart: bytes of a module are no configuration.
-  const modules = Array.isArray(plugins) ? plugins.map((plugin) => plugin?.module) : []
-  const options = validate(Options, { ...rest, ...(plugins !== undefined && { plugins: withoutModules(plugins) }) }, '')
+  // Copied apart: bytes of a module are no configuration, and a copy of a schema would not have all of it.
+  const objects = Array.isArray(plugins) ? plugins.map(objectsOf) : []
+  const declarations = plugins !== undefined && { plugins: withoutObjects(plugins) }
+  const options = validate(Options, { ...rest, ...declarations }, '')
   options.plugins?.forEach((plugin, i) => {
-    if (modules[i] !== undefined) plugin.module = modules[i]
+    Object.assign(plugin, objects[i])
   })
   return options
 }
@@ -77,14 +78,22 @@ function isPlainObject(value: unknown): value is object {
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
-function withoutModules(plugins: unknown): unknown {
+function objectsOf(plugin: PluginDeclaration | null | undefined): Partial<PluginDeclaration> {
+  const { module, conf_schema } = plugin ?? {}
+  return { ...(module !== undefined && { module }), ...(conf_schema !== undefined && { conf_schema }) }
+}
+
+function withoutObjects(plugins: unknown): unknown {
   if (!Array.isArray(plugins)) return plugins
   return plugins.map((plugin, i) => {
-    if (typeof plugin !== 'object' || plugin === null || !('module' in plugin)) return plugin
-    if (!(plugin.module instanceof Uint8Array)) {
+    if (typeof plugin !== 'object' || plugin === null) return plugin
+    const { module, conf_schema, ...declaration } = plugin
+    if ('module' in plugin && !(module instanceof Uint8Array)) {
       throw new FST_WASM_OPTIONS_INVALID(`plugins[${i}].module must be a Uint8Array`)
     }
-    const { module: _, ...declaration } = plugin
+    if (conf_schema !== undefined && (typeof conf_schema !== 'object' || conf_schema === null)) {
+      throw new FST_WASM_OPTIONS_INVALID(`plugins[${i}].conf_schema must be a schema of TypeBox`)
+    }
     return declaration
   })
 }
@@ -186,13 +195,13 @@ function check(resources: Resources, problems: Problems): void {
 }
 
 function checkPlugin(plugin: PluginDeclaration, { upstreams }: Resources): void {
-  const { name, file, module, conf, semantics, hosts = [] } = plugin
+  const { name, file, module, conf, hosts = [] } = plugin
   // Such keys of an object are not to be told from what every object has.
   if (name in {}) throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: a plugin cannot have this name`)
   if ((file === undefined) === (module === undefined)) {
     throw new FST_WASM_OPTIONS_INVALID(`plugins.${name}: exactly one of file and module is required`)
   }
-  if (conf !== undefined) configurationOf({ conf }, `plugins.${name}`, semantics)
+  if (conf !== undefined) configurationOf({ conf }, `plugins.${name}`, plugin)
   checkHosts(hosts, `plugins.${name}.hosts`, (id) => upstreams.has(id))
 }
 
@@ -355,7 +364,7 @@ function checkEntry(resources: Resources, name: string, entry: PluginEntry, plac
   }
   const problems = new Problems()
   // What is switched off need not be right, as in APISIX.
-  if (entry._meta?.disable !== true) problems.attempt(() => configurationOf(entry, place, declaration.semantics))
+  if (entry._meta?.disable !== true) problems.attempt(() => configurationOf(entry, place, declaration))
   const isEntry = problems.attempt(() => validate(PluginEntry, entry, place))
   const { filter } = (isEntry && entry._meta) || {}
   if (filter !== undefined) problems.attempt(() => compileVars(filter, `${place}._meta.filter`))

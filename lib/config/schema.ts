@@ -1,4 +1,4 @@
-import Type, { type Static } from 'typebox'
+import Type, { type Static, type TSchema } from 'typebox'
 
 // The keys that APISIX has keep APISIX's spelling. The types, the validation and the defaults of every
 // object come from here.
@@ -59,6 +59,8 @@ export const PluginDeclaration = Type.Object(
     env: Optional(Type.Record(Type.String(), Type.String({ pattern: '^[^\\u0000]*$' }), { default: {} })),
     /** Of a plugin context that no route uses. Checked by hand, as a route's. */
     conf: Optional(Type.Unsafe<string | object>({})),
+    /** What its configurations must be, in code only: `definePlugin` */
+    conf_schema: Optional(Type.Unsafe<TSchema>({})),
     /** The digest that its module must have */
     sha256: Optional(Type.String({ pattern: '^[0-9a-fA-F]{64}$' })),
     /** What its calls may reach: ids of upstreams, `host`, `host:port`, `*.domain`, addresses, networks; absent: anything. */

@@ -94,24 +94,40 @@ function pathOf(place: string, pointer: string): string {
 /**
  * The bytes that a filter reads as its configuration: a string as it is, an object as JSON.
  *
- * @param semantics APISIX's want one, Envoy's do not
+ * @param declaration its semantics: APISIX's want one, Envoy's do not; and its schema
  * @throws FST_WASM_OPTIONS_INVALID
  */
 export function configurationOf(
   entry: PluginEntry,
   place: string,
-  semantics: PluginDeclaration['semantics'] = 'apisix'
+  declaration: Pick<PluginDeclaration, 'semantics' | 'conf_schema'>
 ): Buffer {
   const { conf } = entry
+  const { semantics, conf_schema } = declaration
   const mayBeEmpty = semantics === 'envoy'
   if (conf === undefined) {
-    if (mayBeEmpty) return Buffer.alloc(0)
+    if (mayBeEmpty && conf_schema === undefined) return Buffer.alloc(0)
     throw new FST_WASM_OPTIONS_INVALID(`${place}: property "conf" is required`)
   }
-  if (isConfiguration(conf) && (mayBeEmpty || !isEmpty(conf))) return serialize(conf, `${place}.conf`)
+  if (isConfiguration(conf) && (mayBeEmpty || !isEmpty(conf))) {
+    const bytes = serialize(conf, `${place}.conf`)
+    checkConfiguration(conf, `${place}.conf`, conf_schema)
+    return bytes
+  }
   const got = ArrayBuffer.isView(conf) ? 'bytes' : (JSON.stringify(conf) ?? String(conf))
   const wanted = mayBeEmpty ? 'a string or an object' : 'a non-empty string or a non-empty object'
   throw new FST_WASM_OPTIONS_INVALID(`${place}.conf must be ${wanted} (got ${got})`)
+}
+
+/**
+ * Holds a configuration against the schema that its plugin is declared with.
+ *
+ * @throws FST_WASM_OPTIONS_INVALID with every place that is wrong
+ */
+export function checkConfiguration(conf: unknown, place: string, schema: TSchema | undefined): void {
+  if (schema === undefined) return
+  const problems = problemsOf(schema, conf, place)
+  if (problems.length > 0) throw new FST_WASM_OPTIONS_INVALID(problems.join('; '))
 }
 
 /**

@@ -1,10 +1,27 @@
 import { hostname } from 'node:os'
-import type { PropertyValue } from '../host/index.ts'
-import type { Exchange } from './exchange.ts'
+import type { FastifyRequest } from 'fastify'
+import type { UpstreamNode } from '../config/validate.ts'
+import type { Body, HeaderMap, PropertyValue } from '../host/index.ts'
 import { routeContext } from './route-context.ts'
 import { socketOf, TLS_ATTRIBUTES } from './tls-attributes.ts'
 
-export type Property = (exchange: Exchange) => PropertyValue | undefined
+/** One request and its response, as far as properties tell of them. */
+export interface DescribedExchange {
+  readonly request: FastifyRequest
+  readonly requestHeaders: HeaderMap & { getAll(name: string): string[] }
+  readonly responseHeaders: HeaderMap
+  readonly hasRequestBody: boolean
+  readonly requestBody: Body | undefined
+  /** By `Date.now()` */
+  readonly startedAt: number
+  /** Milliseconds, when the exchange is over. */
+  readonly duration: number | undefined
+  readonly responseDetails: string | undefined
+  readonly upstreamNode: UpstreamNode | undefined
+  readonly plan: { readonly upstream: { readonly name: string | undefined } | undefined }
+}
+
+export type Property = (exchange: DescribedExchange) => PropertyValue | undefined
 
 export const header =
   (name: string): Property =>
@@ -16,7 +33,7 @@ export const urlPath: Property = (exchange) => exchange.requestHeaders.get(':pat
 export const protocol: Property = (exchange) => `HTTP/${exchange.request.raw.httpVersion}`
 const routeName: Property = (exchange) => routeContext(exchange.request).config.url
 
-export function query(exchange: Exchange): string | undefined {
+export function query(exchange: DescribedExchange): string | undefined {
   const url = exchange.requestHeaders.get(':path')!
   const at = url.indexOf('?')
   return at === -1 ? undefined : url.slice(at + 1)

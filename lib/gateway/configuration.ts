@@ -154,6 +154,20 @@ export class Configuration implements AdminTarget {
     return [...new Set([...this.#plugins.values(), ...this.plans.plugins])].map((plugin) => plugin.status())
   }
 
+  /** Whether every plugin that exchanges cannot go on without can serve them; and what is wrong with those that cannot. */
+  health(): { healthy: boolean; reasons: string[] } {
+    let healthy = true
+    const reasons: string[] = []
+    for (const [name, plugin] of this.#plugins) {
+      const { trouble } = plugin
+      if (trouble === undefined) continue
+      const isOpen = this.#resources?.plugins.get(name)?.fail === 'open'
+      if (!isOpen) healthy = false
+      reasons.push(isOpen ? `${trouble} (requests go on without it)` : trouble)
+    }
+    return { healthy, reasons }
+  }
+
   async close(): Promise<void> {
     this.#watch?.close()
     await this.#inTurn(async () => {

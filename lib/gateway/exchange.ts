@@ -10,6 +10,7 @@ import {
   type PropertyValue,
   type Stream
 } from '../host/index.ts'
+import type { FilteredExchange, Snapshot } from './filter-phase.ts'
 import { abortResponse } from './local-response.ts'
 import type { Plan } from './plan.ts'
 import { builtInProperty } from './properties.ts'
@@ -28,15 +29,8 @@ export const Progress = {
 } as const
 export type Progress = (typeof Progress)[keyof typeof Progress]
 
-/** What an exchange was like before a phase of a filter. */
-interface Snapshot {
-  readonly requestHeaders: readonly string[]
-  readonly responseHeaders: readonly string[] | undefined
-  readonly interrupted: boolean
-}
-
 /** One request and its response, on a route that has filters or an upstream: what its filters see as their stream. */
-export class Exchange implements Stream {
+export class Exchange implements Stream, FilteredExchange {
   readonly request: FastifyRequest
   readonly reply: FastifyReply
   readonly plan: Plan
@@ -343,30 +337,4 @@ function hasBody(raw: FastifyRequest['raw']): boolean {
     if (name.length === 14 && name.toLowerCase() === 'content-length') return rawHeaders[i + 1] !== '0'
   }
   return false
-}
-
-/**
- * Runs one phase of a filter in its exchange.
- *
- * @param phase calls the context
- * @returns how it ended; `Continue` as well when it failed and its exchanges go on without it
- */
-export function within(
-  exchange: Exchange,
-  index: number,
-  phase: (context: HttpContext, endOfStream: boolean) => Outcome | Promise<Outcome>,
-  endOfStream: boolean
-): Outcome | Promise<Outcome> {
-  const before = exchange.plan.failsOpen[index] ? exchange.snapshot() : undefined
-  const context = exchange.context(index)
-  if (context === undefined) return exchange.fail(index, undefined, before)
-  exchange.enter(context)
-  const outcome = phase(context, endOfStream)
-  if (typeof outcome === 'number') return settle(exchange, index, outcome, before)
-  return outcome.then((settled) => settle(exchange, index, settled, before))
-}
-
-function settle(exchange: Exchange, index: number, outcome: Outcome, before: Snapshot | undefined): Outcome {
-  exchange.leave()
-  return outcome === Outcome.Failed ? exchange.fail(index, undefined, before) : outcome
 }

@@ -29,6 +29,8 @@ export interface Destination {
  * they began with; one that another has taken the place of is retired, and idle when the last of them is over.
  */
 export class Plan {
+  /** All filters with what is known of them, in the order of `filters`. */
+  readonly placed: readonly Placed[]
   /** All filters, in the order of the response: global rules first, each by priority. */
   readonly filters: readonly Filter[]
   /** Indexes of `filters`: those of the rewrite phase, those of the access phase. */
@@ -59,6 +61,7 @@ export class Plan {
     const indexes = (phase: PlannedFilter['phase']) =>
       placed.flatMap(({ planned }, i) => (planned.phase === phase ? [i] : []))
     const limits = placed.map(({ filter }) => (filter.plugin.settings.limits ?? DEFAULT_LIMITS).bodyBytes)
+    this.placed = placed
     this.filters = placed.map(({ filter }) => filter)
     this.rewrite = indexes('rewrite')
     this.access = indexes('access')

@@ -127,6 +127,16 @@ export class Plans {
     return owner?.state.plan ?? this.#globalPlan
   }
 
+  /** The plan of what no route is there for; `undefined` when there is no global rule. */
+  get globalPlan(): Plan | undefined {
+    return this.#globalPlan
+  }
+
+  /** The gateway's own routes with their plans. */
+  *own(): Iterable<{ readonly route: Route; readonly plan: Plan }> {
+    for (const { state } of this.#routes.values()) yield { route: state.config as Route, plan: state.plan }
+  }
+
   /** How many routes the gateway itself has. */
   get size(): number {
     return this.#routes.size

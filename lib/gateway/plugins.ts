@@ -28,7 +28,10 @@ type Restrictable<Client> = Client & { within(hosts: CallHosts): Client }
 
 /** What all plugins of a gateway share. */
 export interface SharedSettings
-  extends Pick<PluginSettings, 'log' | 'sharedData' | 'queues' | 'metrics' | 'foreignFunctions'> {
+  extends Pick<
+    PluginSettings,
+    'log' | 'sharedData' | 'queues' | 'metrics' | 'foreignFunctions' | 'clock' | 'observer'
+  > {
   readonly httpCalls: Restrictable<HttpCallClient>
   readonly grpcCalls: Restrictable<GrpcClient>
 }
@@ -43,15 +46,16 @@ export interface DeclaredSettings extends Omit<PluginSettings, keyof SharedSetti
  * Reads and compiles the modules of all declared plugins, side by side, each module once. A plugin of before stays, with its
  * instance, when neither its module (by digest) nor what its instance was made with has changed.
  *
+ * @param modules that are compiled already, by what tells them apart; those that are compiled here are added
  * @throws FST_WASM_FILE_UNREADABLE, FST_WASM_DIGEST_MISMATCH, FST_WASM_MODULE_INVALID, FST_WASM_ABI_UNKNOWN;
  *   FST_WASM_OPTIONS_INVALID, also with several of them
  */
 export async function loadPlugins(
   declarations: Iterable<PluginDeclaration>,
   shared: SharedSettings,
-  before: ReadonlyMap<string, Plugin> = new Map()
+  before: ReadonlyMap<string, Plugin> = new Map(),
+  modules: Map<string, Promise<Module>> = new Map()
 ): Promise<Map<string, Plugin>> {
-  const modules = new Map<string, Promise<Module>>()
   for (const { module } of before.values()) modules.set(keyOf(module.digest, module.limits), Promise.resolve(module))
   const load = async (declaration: PluginDeclaration): Promise<[string, Plugin]> => {
     const { name } = declaration

@@ -1,6 +1,5 @@
 import type { PropertyValue } from '../host/index.ts'
-import { ATTRIBUTES, header, type Property, protocol, query, urlPath } from './attributes.ts'
-import type { Exchange } from './exchange.ts'
+import { ATTRIBUTES, type DescribedExchange, header, type Property, protocol, query, urlPath } from './attributes.ts'
 import { socketOf } from './tls-attributes.ts'
 
 const remoteAddress: Property = (exchange) => exchange.request.ip
@@ -45,7 +44,7 @@ const RESPONSE_HEADER = 'response\0headers\0'
  *
  * @param name segments joined by a NUL
  */
-export function builtInProperty(exchange: Exchange, name: string): PropertyValue | undefined {
+export function builtInProperty(exchange: DescribedExchange, name: string): PropertyValue | undefined {
   const property = TABLE.get(name)
   if (property !== undefined) return property(exchange)
   if (name.startsWith(REQUEST_HEADER)) {
@@ -70,7 +69,7 @@ function headerName(variable: string, prefix: number): string {
 }
 
 /** As it stands in the query, not decoded, as nginx answers it. */
-function argument(exchange: Exchange, name: string): string | undefined {
+function argument(exchange: DescribedExchange, name: string): string | undefined {
   for (const pair of query(exchange)?.split('&') ?? []) {
     const at = pair.indexOf('=')
     if ((at === -1 ? pair : pair.slice(0, at)) === name) return at === -1 ? '' : pair.slice(at + 1)
@@ -78,7 +77,7 @@ function argument(exchange: Exchange, name: string): string | undefined {
   return undefined
 }
 
-function cookie(exchange: Exchange, name: string): string | undefined {
+function cookie(exchange: DescribedExchange, name: string): string | undefined {
   for (const value of exchange.requestHeaders.getAll('cookie')) {
     for (const pair of value.split(';')) {
       const at = pair.indexOf('=')

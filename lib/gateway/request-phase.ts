@@ -1,6 +1,6 @@
 import { FST_WASM_REQUEST_BODY_TOO_LARGE } from '../errors.ts'
 import { type HttpContext, Outcome } from '../host/index.ts'
-import { type Exchange, within } from './exchange.ts'
+import { type FilteredExchange, within } from './filter-phase.ts'
 
 /**
  * Runs the request callbacks of some filters of an exchange, one filter after the other: its headers, then, when it asked
@@ -11,7 +11,7 @@ import { type Exchange, within } from './exchange.ts'
  * @throws FST_WASM_REQUEST_BODY_TOO_LARGE (as a rejection)
  */
 export function runRequestPhase(
-  exchange: Exchange,
+  exchange: FilteredExchange,
   indexes: readonly number[],
   from: number = 0
 ): Outcome | Promise<Outcome> {
@@ -30,13 +30,13 @@ export function runRequestPhase(
 
 const requestHeaders = (context: HttpContext, endOfStream: boolean) => context.requestHeaders(endOfStream)
 
-function runFilter(exchange: Exchange, index: number): Outcome | Promise<Outcome> {
+function runFilter(exchange: FilteredExchange, index: number): Outcome | Promise<Outcome> {
   const outcome = within(exchange, index, requestHeaders, !exchange.hasRequestBody)
   if (typeof outcome !== 'number') return outcome.then((settled) => afterHeaders(exchange, index, settled))
   return afterHeaders(exchange, index, outcome)
 }
 
-function afterHeaders(exchange: Exchange, index: number, outcome: Outcome): Outcome | Promise<Outcome> {
+function afterHeaders(exchange: FilteredExchange, index: number, outcome: Outcome): Outcome | Promise<Outcome> {
   if (outcome !== Outcome.Continue || exchange.isOut(index)) return outcome
   const context = exchange.opened(index)!
   const takesBody = context.takesRequestBody(exchange.hasRequestBody)
@@ -44,7 +44,7 @@ function afterHeaders(exchange: Exchange, index: number, outcome: Outcome): Outc
   return runBodyAndTrailers(exchange, index, takesBody)
 }
 
-async function runBodyAndTrailers(exchange: Exchange, index: number, takesBody: boolean): Promise<Outcome> {
+async function runBodyAndTrailers(exchange: FilteredExchange, index: number, takesBody: boolean): Promise<Outcome> {
   exchange.requestBody ??= {
     bytes: exchange.hasRequestBody ? await exchange.rawBody.read() : Buffer.alloc(0),
     changed: false

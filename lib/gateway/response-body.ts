@@ -2,7 +2,7 @@ import { pipeline, Readable, Transform } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { FST_WASM_RESPONSE_BODY_TOO_LARGE } from '../errors.ts'
 import { type Body, Outcome } from '../host/index.ts'
-import { type Exchange, within } from './exchange.ts'
+import { type FilteredExchange, within } from './filter-phase.ts'
 
 const EMPTY = Buffer.alloc(0)
 
@@ -14,7 +14,7 @@ const EMPTY = Buffer.alloc(0)
  * @returns the body; or how it ended when a filter does not let it go on
  */
 export async function filterBuffer(
-  exchange: Exchange,
+  exchange: FilteredExchange,
   indexes: readonly number[],
   payload: unknown
 ): Promise<Buffer | Outcome> {
@@ -41,7 +41,7 @@ export async function filterBuffer(
  * @param refuse what the stream ends with when a filter does not let the body go on
  * @returns the stream; what is none as it is, for Fastify to refuse
  */
-export function filterStream(
+export function filterStream<Exchange extends FilteredExchange>(
   exchange: Exchange,
   indexes: readonly number[],
   payload: unknown,
@@ -83,14 +83,14 @@ interface Target {
 /** The response body callbacks of a stream: one after the other, whether a chunk comes or a filter lets go of one. */
 class StreamFilters {
   #target: Target | undefined
-  readonly #exchange: Exchange
+  readonly #exchange: FilteredExchange
   readonly #indexes: readonly number[]
   /** What a filter has let go of, which the filters after it have not seen: nothing that comes later may overtake it. */
   readonly #released: (Buffer | undefined)[] = []
   #turn: Promise<void> = Promise.resolve()
   #refused = false
 
-  constructor(exchange: Exchange, indexes: readonly number[]) {
+  constructor(exchange: FilteredExchange, indexes: readonly number[]) {
     this.#exchange = exchange
     this.#indexes = indexes
     for (const [i, index] of indexes.entries()) {
@@ -161,7 +161,7 @@ function sourceOf(payload: unknown): Readable | undefined {
 }
 
 async function filterChunk(
-  exchange: Exchange,
+  exchange: FilteredExchange,
   index: number,
   bytes: Buffer,
   endOfStream: boolean

@@ -1,8 +1,10 @@
 import { Readable } from 'node:stream'
 import { FST_WASM_RESPONSE_ENDED } from '../errors.ts'
 import { type HttpContext, type LocalResponse, Outcome } from '../host/index.ts'
-import { type Exchange, within } from './exchange.ts'
-import { applyLocalResponse, errorResponse, withBody } from './local-response.ts'
+import type { Exchange } from './exchange.ts'
+import { within } from './filter-phase.ts'
+import { errorResponse, withBody } from './local-message.ts'
+import { applyLocalResponse } from './local-response.ts'
 import { discard, isBuffered, isEmpty } from './payload.ts'
 import { filterBuffer, filterStream } from './response-body.ts'
 

@@ -17,10 +17,11 @@ export class StandingContexts {
   update(resources: Resources, plugins: ReadonlyMap<string, Plugin>): void {
     const before = new Set(this.#standing)
     const standing: Standing[] = []
-    for (const { name, conf, semantics } of resources.plugins.values()) {
+    for (const declaration of resources.plugins.values()) {
+      const { name, conf } = declaration
       if (conf === undefined) continue
       const plugin = plugins.get(name)!
-      const configuration = configurationOf({ conf }, `plugins.${name}`, semantics)
+      const configuration = configurationOf({ conf }, `plugins.${name}`, declaration)
       const old = this.#standing.find((old) => old.plugin === plugin && old.configuration.equals(configuration))
       if (old !== undefined) before.delete(old)
       standing.push(old ?? { plugin, configuration, context: new StandingContext(plugin, configuration) })

@@ -1,16 +1,15 @@
 import type { Socket } from 'node:net'
 import type { PeerCertificate, TLSSocket } from 'node:tls'
-import type { Property } from './attributes.ts'
-import type { Exchange } from './exchange.ts'
+import type { DescribedExchange, Property } from './attributes.ts'
 
 type ClientSocket = Socket & Partial<TLSSocket>
 
-export function socketOf(exchange: Exchange): ClientSocket {
+export function socketOf(exchange: DescribedExchange): ClientSocket {
   return exchange.request.raw.socket as ClientSocket
 }
 
 /** A certificate of the connection; `undefined` where there is none. */
-function certificateOf(exchange: Exchange, side: 'local' | 'peer'): PeerCertificate | undefined {
+function certificateOf(exchange: DescribedExchange, side: 'local' | 'peer'): PeerCertificate | undefined {
   const socket = socketOf(exchange)
   const certificate = side === 'peer' ? socket.getPeerCertificate?.() : (socket.getCertificate?.() as PeerCertificate)
   // Node answers an empty object where the other side has shown none.

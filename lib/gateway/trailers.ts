@@ -1,7 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { HeaderList } from '../host/header-map.ts'
 import type { Exchange } from './exchange.ts'
-import { HOP_BY_HOP, withLowerCaseNames } from './hop-by-hop.ts'
+import { withLowerCaseNames } from './hop-by-hop.ts'
+import { TrailerList } from './trailer-list.ts'
 
 /** The trailers of a request: there when its body has been read. What filters change the handler sees in `raw.trailers`. */
 export class RequestTrailers extends HeaderList {
@@ -27,7 +28,7 @@ type Trailers = Record<string, string | readonly string[]> | readonly (readonly 
  * is told: whoever adds them there (Fastify for `reply.trailer`, the proxy for an upstream's) adds them to what filters
  * have added, each filter sees and changes them, and they are sent.
  */
-export class ResponseTrailers extends HeaderList {
+export class ResponseTrailers extends TrailerList {
   readonly #exchange: Exchange
   readonly #send: Send
   /** Whether filters are at work on the body, after which the trailers come. */
@@ -65,14 +66,6 @@ export class ResponseTrailers extends HeaderList {
     this.list = []
   }
 
-  override add(name: string, value: string): boolean {
-    return !FORBIDDEN.has(name) && super.add(name, value)
-  }
-
-  override replace(name: string, value: string): boolean {
-    return !FORBIDDEN.has(name) && super.replace(name, value)
-  }
-
   #add(trailers: Trailers): void {
     const pairs = Array.isArray(trailers) ? (trailers as [string, string][]) : Object.entries(trailers)
     for (const [name, value] of pairs) {
@@ -94,17 +87,3 @@ export class ResponseTrailers extends HeaderList {
     this.#send(trailers)
   }
 }
-
-/** What may not stand behind the body, for it tells how to read or route it (RFC 9110 §6.5.1); Fastify refuses the same. */
-const FORBIDDEN = new Set([
-  ...HOP_BY_HOP,
-  'authorization',
-  'cache-control',
-  'content-encoding',
-  'content-length',
-  'content-range',
-  'content-type',
-  'host',
-  'max-forwards',
-  'set-cookie'
-])

@@ -15,7 +15,8 @@ export abstract class Context {
   abstract readonly root: PluginContext
   /** Set when the end has begun. */
   ended = false
-  #pending: ReturnType<typeof setTimeout> | undefined
+  /** Cancels the end of the wait for `proxy_done`, while it lasts. */
+  #pending: (() => void) | undefined
   #deleted = false
 
   constructor(instance: Instance, id: number) {
@@ -35,8 +36,8 @@ export abstract class Context {
     if (instance.failure === undefined && proxy_on_done !== undefined) {
       const done = instance.call(this, 'proxy_on_done', proxy_on_done, this.id)
       if (done === 0 && instance.failure === undefined) {
-        // Not unref'd: who awaits the end, the close of a server for one, must not see the process exit before it.
-        this.#pending = setTimeout(() => this.delete(), DONE_GRACE_MS)
+        // Who awaits the end, the close of a server for one, must not see the process exit before it.
+        this.#pending = instance.clock.after(DONE_GRACE_MS, () => this.delete(), true)
         return
       }
     }
@@ -46,7 +47,7 @@ export abstract class Context {
   /** `proxy_done`: the deletion follows when the callback that called it has returned. */
   done(): boolean {
     if (this.#pending === undefined) return false
-    clearTimeout(this.#pending)
+    this.#pending()
     this.#pending = undefined
     queueMicrotask(() => this.delete())
     return true
@@ -56,7 +57,7 @@ export abstract class Context {
   protected delete(): void {
     if (this.#deleted) return
     this.#deleted = true
-    clearTimeout(this.#pending)
+    this.#pending?.()
     this.#pending = undefined
     const { instance } = this
     if (instance.failure === undefined) this.beforeDelete()

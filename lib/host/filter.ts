@@ -26,14 +26,15 @@ export class Filter {
     if (this.plugin.settings.semantics === 'envoy') this.#start()
   }
 
+  /** The plugin context, made when there is none; `undefined` when the filter cannot be started. */
+  context(): PluginContext | undefined {
+    const context = this.#context
+    return context === undefined || context.instance.failure !== undefined ? this.#start() : context
+  }
+
   /** Opens an HTTP context for an exchange; `undefined` when the filter cannot be started. */
   open(stream: Stream): HttpContext | undefined {
-    let context = this.#context
-    if (context === undefined || context.instance.failure !== undefined) {
-      context = this.#start()
-      if (context === undefined) return undefined
-    }
-    return context.createHttpContext(stream)
+    return this.context()?.createHttpContext(stream)
   }
 
   /** Ends the HTTP contexts that wait for something. */

@@ -3,6 +3,7 @@ import type { Queues } from '../stores/queues.ts'
 import type { SharedData } from '../stores/shared-data.ts'
 import { createImports } from './abi/imports.ts'
 import type { AllowedFunctions } from './capabilities.ts'
+import { type Clock, SYSTEM_CLOCK } from './clock.ts'
 import type { Context } from './context.ts'
 import { ContextTable } from './context-table.ts'
 import type { ForeignFunction } from './foreign-functions.ts'
@@ -79,6 +80,22 @@ export interface PluginSettings {
   readonly limits?: InstanceLimits
   /** The host functions that it may call; absent: all. */
   readonly allow?: AllowedFunctions | undefined
+  /** By default the system's */
+  readonly clock?: Clock
+  /** Is told of every call; absent: nobody. */
+  readonly observer?: CallObserver
+}
+
+/** Is told of the calls into a module. */
+export interface CallObserver {
+  /**
+   * A call has returned, or trapped: `context.instance.failure` then says why.
+   *
+   * @param result what the export returned, `undefined` where it returns nothing; 0 when it trapped
+   * @param size the callback's second parameter, for headers how many, for bodies how many bytes
+   * @param last its third, for headers and bodies whether the stream ends, 1 or 0
+   */
+  called(context: Context, callback: string, result: number | undefined, size?: number, last?: number): void
 }
 
 /**
@@ -94,6 +111,7 @@ export class Instance {
   readonly contexts: ContextTable = new ContextTable()
   readonly calls: OutstandingCalls
   readonly startedAt: number = Date.now()
+  readonly clock: Clock
   /** Why the instance is of no use any more. */
   failure: Error | undefined
   /** The context that the module was entered for, none while it is instantiated and initialized. */
@@ -110,6 +128,7 @@ export class Instance {
   effective: Context | undefined
   readonly standardStreams: StandardStreams
   readonly limits: InstanceLimits
+  readonly #observer: CallObserver | undefined
   /** Whether it starts, or a plugin context does: its calls may then take longer. */
   #starting = true
   readonly #onFailure: (instance: Instance) => void
@@ -129,6 +148,8 @@ export class Instance {
     this.settings = settings
     this.#onFailure = onFailure
     this.limits = settings.limits ?? DEFAULT_LIMITS
+    this.clock = settings.clock ?? SYSTEM_CLOCK
+    this.#observer = settings.observer
     this.calls = new OutstandingCalls(this)
     this.standardStreams = new StandardStreams(this)
     let exports: Record<string, unknown>
@@ -203,6 +224,7 @@ export class Instance {
     this.current = current
     this.effective = effective
     if (Instance.#lastFailed !== undefined) Instance.#endFailed()
+    if (this.#observer !== undefined) this.#observer.called(context, name, result, b, c)
     return result
   }
 

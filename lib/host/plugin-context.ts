@@ -54,7 +54,7 @@ export class PluginContext extends Context {
     this.configuration = configuration
     instance.contexts.add(this)
     const { proxy_on_tick, proxy_on_queue_ready } = instance.callbacks
-    this.#ticks = new TickTimer(() => {
+    this.#ticks = new TickTimer(instance.clock, () => {
       instance.call(this, 'proxy_on_tick', proxy_on_tick!, this.id)
     })
     this.#notify = (queueId) => {
@@ -107,6 +107,11 @@ export class PluginContext extends Context {
     this.#httpContexts++
     context.create()
     return context
+  }
+
+  /** When `proxy_on_tick` is to be called next, by the clock's `monotonic`; `undefined`: never. */
+  get nextTick(): bigint | undefined {
+    return this.#ticks.due
   }
 
   /** @param period milliseconds between two calls of `proxy_on_tick`, 0: none */

@@ -43,6 +43,10 @@ export class Plugin {
   #instance: Instance | undefined
   #instances = 0
   #failures = 0
+  /** Why it failed last. */
+  #lastFailure: Error | undefined
+  /** Whether the last attempt to make a plugin context failed. */
+  #startFailed = false
   readonly #backOff: BackOff = new BackOff(RESTART_DELAYS, HEALTHY_MS)
 
   constructor(module: Module, settings: PluginSettings) {
@@ -57,6 +61,18 @@ export class Plugin {
   /** Whether there is an instance. */
   get isRunning(): boolean {
     return this.#instance !== undefined
+  }
+
+  /**
+   * Why no exchange can be served now: it has failed again and again and is not started for a while, or none of its
+   * configurations could be started. `undefined` as well when it has not been needed yet, or one trap has passed.
+   */
+  get trouble(): string | undefined {
+    const { remaining } = this.#backOff
+    if (this.#instance === undefined && remaining > 0) {
+      return `${this.#lastFailure?.message}; it is not started for ${Math.ceil(remaining)} ms`
+    }
+    return this.#startFailed && this.#pluginContexts === 0 ? this.#lastFailure?.message : undefined
   }
 
   /**
@@ -87,12 +103,16 @@ export class Plugin {
     if (this.#instance === undefined && this.#backOff.remaining > 0) return undefined
     try {
       const context = new PluginContext(this.instance(), configuration)
-      if (context.start()) return context
+      this.#startFailed = !context.start()
+      if (!this.#startFailed) return context
       if (context.instance.failure === undefined) {
         const err = new FST_WASM_CONFIGURE_FAILED(name)
+        this.#lastFailure = err
         log.error({ plugin: name, context: context.id, err }, err.message)
       }
     } catch (error) {
+      this.#startFailed = true
+      this.#lastFailure = error as Error
       log.error({ plugin: name, err: error }, (error as Error).message)
     }
     return undefined
@@ -118,11 +138,8 @@ export class Plugin {
 
   status(): PluginStatus {
     const instance = this.#instance
-    let pluginContexts = 0
+    const pluginContexts = this.#pluginContexts
     const contexts = instance === undefined ? 0 : instance.contexts.size
-    if (instance !== undefined) {
-      for (const context of instance.contexts.values()) if (context instanceof PluginContext) pluginContexts++
-    }
     return {
       name: this.name,
       digest: this.module.digest,
@@ -139,10 +156,17 @@ export class Plugin {
     }
   }
 
+  get #pluginContexts(): number {
+    let count = 0
+    for (const context of this.#instance?.contexts.values() ?? []) if (context instanceof PluginContext) count++
+    return count
+  }
+
   #discard(failed: Instance, since: number): void {
     // One that fails while it is made is counted where it is made.
     if (this.#instance !== failed) return
     this.#instance = undefined
+    this.#lastFailure = failed.failure
     // One that was stopped has held up the process for its time.
     if (BESIDE_EXCHANGES.has(failed.failedIn) && !failed.stopped) this.#failures++
     else this.#fail(since)

@@ -9,6 +9,10 @@ export class PropertyMap {
     return this.#values.get(path)
   }
 
+  [Symbol.iterator](): Iterator<[string, Buffer]> {
+    return this.#values[Symbol.iterator]()
+  }
+
   /**
    * @param value is valid for as long as the call lasts: what is kept is a copy
    * @returns false when there is no room for it, and what was there stays

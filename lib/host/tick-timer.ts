@@ -1,3 +1,5 @@
+import type { Clock } from './clock.ts'
+
 /** Node's timers take no more: a longer period ticks after this one. */
 const LONGEST_MS = 2 ** 31 - 1
 
@@ -6,32 +8,42 @@ const LONGEST_MS = 2 ** 31 - 1
  * never overlap, and one that took long is not made up for.
  */
 export class TickTimer {
+  readonly #clock: Clock
   readonly #tick: () => void
   #period = 0
+  #due = 0n
   #ticking = false
-  #timer: ReturnType<typeof setTimeout> | undefined
+  #cancel: (() => void) | undefined
 
   /** @param tick must not throw */
-  constructor(tick: () => void) {
+  constructor(clock: Clock, tick: () => void) {
+    this.#clock = clock
     this.#tick = tick
+  }
+
+  /** When the next tick is due, by the clock's `monotonic`; `undefined`: there is none. */
+  get due(): bigint | undefined {
+    return this.#period === 0 ? undefined : this.#due
   }
 
   /** @param period milliseconds, in place of the last one at once; 0: no more ticks */
   set(period: number): void {
     this.#period = Math.min(period, LONGEST_MS)
-    clearTimeout(this.#timer)
+    this.#cancel?.()
+    this.#cancel = undefined
     if (!this.#ticking) this.#arm()
   }
 
   #arm(): void {
     if (this.#period === 0) return
-    this.#timer = setTimeout(() => {
+    const due = () => {
       this.#ticking = true
       this.#tick()
       this.#ticking = false
       this.#arm()
-    }, this.#period)
+    }
+    this.#due = this.#clock.monotonic() + BigInt(this.#period) * 1_000_000n
     // What a filter does by itself must not keep a process alive that has ended otherwise.
-    this.#timer.unref()
+    this.#cancel = this.#clock.after(this.#period, due, false)
   }
 }

@@ -84,6 +84,10 @@ class Queue {
     return item
   }
 
+  items(): Buffer[] {
+    return this.#items.slice(this.#first)
+  }
+
   register(onReady: (id: number) => void): () => void {
     this.#onReady = onReady
     // A consumer that takes an item for each call would stay behind for ever by those that came between two registrations.
@@ -162,6 +166,11 @@ export class MemoryQueues implements Queues {
 
   dequeue(id: number): Buffer | null | undefined {
     return this.#byId.get(id)?.shift()
+  }
+
+  /** What is in a queue, the first first; `undefined` when there is none of that name. */
+  items(vmId: string, name: string): Buffer[] | undefined {
+    return this.#scopes.get(vmId)?.queues.get(name)?.items()
   }
 
   /** What a `vm_id` has taken of what it may take. */

@@ -66,6 +66,11 @@ export class MemorySharedData implements SharedData {
     return true
   }
 
+  /** The keys of a `vm_id`. */
+  keys(vmId: string): string[] {
+    return [...(this.#scopes.get(vmId)?.values.keys() ?? [])]
+  }
+
   /** What a `vm_id` has taken of what it may take. */
   usage(vmId: string): SharedDataLimits {
     const scope = this.#scopes.get(vmId)

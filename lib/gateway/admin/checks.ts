@@ -1,5 +1,5 @@
 import type { Resources } from '../../config/resources.ts'
-import { configurationOf, validate } from '../../config/validate.ts'
+import { checkConfiguration, configurationOf, validate } from '../../config/validate.ts'
 import type { ResourceKind } from '../../stores/resource-store.ts'
 import { AdminError } from './admin-error.ts'
 import { valuesOf } from './list.ts'
@@ -43,7 +43,11 @@ export function checkValue(resources: Resources, kind: ResourceKind, id: string,
 
 /** What the configuration says against a value, in APISIX's words. */
 export function invalidConfiguration(error: Error): AdminError {
-  return new AdminError(400, `invalid configuration: ${error.message.replace(/^The configuration is invalid: /, '')}`)
+  return new AdminError(400, `invalid configuration: ${reasonOf(error)}`)
+}
+
+function reasonOf({ message }: Error): string {
+  return message.replace(/^The configuration is invalid: /, '')
 }
 
 function checkSchema(kind: ResourceKind, value: Fields): void {
@@ -59,12 +63,19 @@ function checkPlugin(resources: Resources, name: string, entry: unknown): void {
   const declaration = resources.plugins.get(name)
   if (declaration === undefined) throw new AdminError(400, `unknown plugin [${name}]`)
   try {
-    configurationOf(entry, name, declaration.semantics)
+    const { conf_schema: _, ...withoutSchema } = declaration
+    configurationOf(entry, name, withoutSchema)
   } catch {
     const reason =
       entry.conf === undefined
         ? 'property "conf" is required'
         : 'property "conf" validation failed: value should match only one schema, but matches none'
+    throw new AdminError(400, `failed to check the configuration of plugin ${name} err: ${reason}`)
+  }
+  try {
+    checkConfiguration(entry.conf, 'conf', declaration.conf_schema)
+  } catch (error) {
+    const reason = reasonOf(error as Error)
     throw new AdminError(400, `failed to check the configuration of plugin ${name} err: ${reason}`)
   }
 }

@@ -29,8 +29,9 @@ export function pluginSchema(target: AdminTarget, name: string | undefined): obj
   const declaration = name === undefined ? undefined : target.resources.plugins.get(name)
   if (declaration === undefined) throw new AdminError(404, 'plugin not found in subsystem http')
   const { properties, ...rest } = PluginEntry
-  if (declaration.semantics === 'envoy') return { ...rest, properties: { ...properties, conf: CONF_OR_NOTHING } }
-  return { ...rest, properties: { ...properties, conf: CONF }, required: ['conf'] }
+  const { semantics, conf_schema } = declaration
+  if (semantics === 'envoy') return { ...rest, properties: { ...properties, conf: conf_schema ?? CONF_OR_NOTHING } }
+  return { ...rest, properties: { ...properties, conf: conf_schema ?? CONF }, required: ['conf'] }
 }
 
 /**

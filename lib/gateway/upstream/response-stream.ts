@@ -2,7 +2,8 @@ import type { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { Exchange } from '../exchange.ts'
 import { HOP_BY_HOP, withoutHopByHop } from '../hop-by-hop.ts'
-import { abortResponse, errorResponse } from '../local-response.ts'
+import { errorResponse } from '../local-message.ts'
+import { abortResponse } from '../local-response.ts'
 import { asGatewayError } from './client.ts'
 
 const EMPTY = Buffer.alloc(0)

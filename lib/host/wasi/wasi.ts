@@ -1,6 +1,5 @@
 import { randomFillSync } from 'node:crypto'
 import type { HostFunctions } from '../abi/host-functions.ts'
-import { wallClock } from '../abi/time.ts'
 import type { Instance } from '../instance.ts'
 import { beginLong, timeLeft } from '../metering/clock.ts'
 import { ProcessExit } from './process-exit.ts'
@@ -31,7 +30,7 @@ const EVENT_SIZE = 32
  * environment that the plugin was given, and standard output and error as log lines. There is no file and no socket.
  */
 export function createWasi(instance: Instance): HostFunctions {
-  const { memory, standardStreams } = instance
+  const { memory, standardStreams, clock: host } = instance
   const environment = Object.entries(instance.settings.environment).map(([name, value]) =>
     Buffer.from(`${name}=${value}\0`)
   )
@@ -104,7 +103,7 @@ export function createWasi(instance: Instance): HostFunctions {
     clock_time_get(clock: number, _precision: bigint, returnTime: number): number {
       if (clock !== 0 && clock !== 1) return Errno.NotSup
       if (!memory.has(returnTime, 8)) return Errno.Fault
-      memory.setU64(returnTime, clock === 0 ? wallClock() : process.hrtime.bigint())
+      memory.setU64(returnTime, timeOf(clock))
       return Errno.Success
     },
 
@@ -171,7 +170,7 @@ export function createWasi(instance: Instance): HostFunctions {
         beginLong()
         // No longer than the call may take: then it is stopped.
         const longest = Math.min(SLEEP_MAX_MS, Math.ceil(timeLeft()))
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.min(first, longest))
+        host.sleep(Math.min(first, longest))
       }
       const userdata = memory.u64(firstAt)
       memory.write(events, Buffer.alloc(EVENT_SIZE))
@@ -188,12 +187,16 @@ export function createWasi(instance: Instance): HostFunctions {
     return Errno.Success
   }
 
+  /** @param clock 0: the wall clock, 1: the monotonic one */
+  function timeOf(clock: number): bigint {
+    return clock === 0 ? host.wall() : host.monotonic()
+  }
+
   /** Milliseconds until a clock subscription is due. */
   function waitOf(subscription: number): number {
     const clock = memory.u32(subscription + 16)
     const timeout = memory.u64(subscription + 24)
     const absolute = (memory.view(subscription + 40, 1)![0]! & 1) === 1
-    const now = clock === 0 ? wallClock() : process.hrtime.bigint()
-    return Number(absolute ? timeout - now : timeout) / 1e6
+    return Number(absolute ? timeout - timeOf(clock) : timeout) / 1e6
   }
 }
