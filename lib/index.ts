@@ -1,12 +1,14 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Registry } from 'prom-client'
 import { readConfigFiles } from './config/file.ts'
 import { checkOptions } from './config/resources.ts'
 import type { Options, RouteConfig } from './config/schema.ts'
 import * as errors from './errors.ts'
-import { isBelow, serveAdmin } from './gateway/admin/listener.ts'
 import { Configuration } from './gateway/configuration.ts'
 import { addHooks, kProxied, kUnfiltered } from './gateway/hooks.ts'
+import { GatewayMetrics } from './gateway/metrics/gateway-metrics.ts'
+import { isOperation, serveOperations } from './gateway/operations.ts'
 import type { Plans } from './gateway/plans.ts'
 import { createRouteHandler } from './gateway/route-handler.ts'
 import { servicesOf } from './gateway/services.ts'
@@ -17,7 +19,7 @@ import { HttpCalls } from './gateway/upstream/http-calls.ts'
 import { createProxy, type ProxyHandler } from './gateway/upstream/proxy.ts'
 import type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 import { Upstreams } from './gateway/upstream/upstreams.ts'
-import { MemoryQueues, MemorySharedData, Metrics, type Plugin, type PluginStatus } from './host/index.ts'
+import { MemoryQueues, MemorySharedData, type Plugin, type PluginStatus } from './host/index.ts'
 
 export type {
   ForeignFunction,
@@ -43,6 +45,11 @@ export type WasmRouteConfig = RouteConfig
 export interface WasmGateway {
   /** A route handler that forwards to the upstream of the route's `config.wasm`. */
   readonly proxy: ProxyHandler
+  /**
+   * A registry of prom-client with what there is to measure, and what filters measure; with the time of their callbacks where
+   * there is the option `metrics`.
+   */
+  readonly metrics: Registry
   /** What is loaded and alive. */
   status(): { plugins: PluginStatus[]; upstreams: UpstreamStatus[]; routes: number }
   /**
@@ -89,7 +96,8 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   if (app.hasDecorator('wasmGateway')) throw new errors.FST_WASM_ALREADY_REGISTERED()
   const options = checkOptions(input)
   const files = await readConfigFiles(options)
-  const { admin, store, ignored } = servicesOf(options, files)
+  const services = servicesOf(options, files)
+  const { admin, store, ignored } = services
   if (ignored.length > 0) {
     const hint = admin === undefined && ignored.includes('deployment') ? '; an Admin API wants `admin: { key }`' : ''
     const names = ignored.join(', ')
@@ -99,13 +107,15 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   const upstreams = new Upstreams((id) => configuration.plans.upstream(id), app.log)
   const httpCalls = new HttpCalls(agents, app.log, upstreams)
   const grpcCalls = new GrpcCalls(upstreams, app.log)
+  const metrics = new GatewayMetrics(services.metrics !== undefined, () => configuration.status())
   const configuration: Configuration = new Configuration(options, store, {
     log: app.log,
     httpCalls,
     grpcCalls,
     sharedData: new MemorySharedData(),
     queues: new MemoryQueues(),
-    metrics: new Metrics()
+    metrics: metrics.ofFilters,
+    countsOf: (plugin) => metrics.countsOf(plugin)
   })
   const upgrades = new Upgrades(app)
   configuration.plans.onWebsockets = (wanted) => upgrades.accept(wanted)
@@ -114,6 +124,7 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   const proxy = await createProxy(app, agents)
   app.decorate('wasmGateway', {
     proxy,
+    metrics: metrics.registry,
     status: () => ({
       plugins: configuration.status(),
       upstreams: [...configuration.plans.upstreams].map((upstream) => upstream.status()),
@@ -124,8 +135,8 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
       callForeignFunction(configuration.plugins, plugin, functionId, parameters)
   })
   planRoutes(app, configuration.plans, proxy)
-  addHooks(app, configuration.plans, createRouteHandler(proxy), isBelow(admin, app.prefix))
-  if (admin !== undefined) await serveAdmin(app, configuration, admin)
+  addHooks(app, configuration.plans, createRouteHandler(proxy), isOperation(services, app.prefix))
+  await serveOperations(app, services, { target: configuration, registry: metrics.registry, inspector: undefined })
   app.addHook('onReady', async () => configuration.start())
   let drain: NodeJS.Timeout | undefined
   let idle: NodeJS.Timeout | undefined

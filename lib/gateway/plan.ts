@@ -32,6 +32,8 @@ export interface Destination {
  * they began with; one that another has taken the place of is retired, and idle when the last of them is over.
  */
 export class Plan {
+  /** The id of a route that is the gateway's own. */
+  readonly route: string | undefined
   /** All filters, in the order of the response: global rules first, each by priority. */
   readonly filters: readonly Filter[]
   /** Indexes of `filters`: those of the rewrite phase, those of the access phase. */
@@ -62,6 +64,7 @@ export class Plan {
     const indexes = (phase: PlannedFilter['phase']) =>
       placed.flatMap(({ planned }, i) => (planned.phase === phase ? [i] : []))
     const limits = placed.map(({ declaration }) => bodyLimit(declaration))
+    this.route = destination.forwarded ? place.slice(place.indexOf('.') + 1) : undefined
     this.filters = placed.map(({ filter }) => filter)
     this.rewrite = indexes('rewrite')
     this.access = indexes('access')

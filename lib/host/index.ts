@@ -2,6 +2,7 @@
 
 export { MemoryQueues, type Queues } from '../stores/queues.ts'
 export { MemorySharedData, type SharedData, type SharedValue } from '../stores/shared-data.ts'
+export { CALL_TIME_BOUNDS, CallTimes } from './call-times.ts'
 export { type AllowedFunctions, allowOnly, UseReport } from './capabilities.ts'
 export { Filter } from './filter.ts'
 export { type ForeignFunction, foreignFunctionsWith } from './foreign-functions.ts'
@@ -19,7 +20,15 @@ export {
   type Module,
   type ModuleLimits
 } from './module.ts'
+export {
+  type CallbackMessage,
+  callbackChannel,
+  type HttpCallMessage,
+  httpCallChannel,
+  type Observer
+} from './observer.ts'
 export { Plugin, type PluginStatus } from './plugin.ts'
+export { type CallResult, PluginCounts } from './plugin-counts.ts'
 export type { SdkGuess } from './sdk.ts'
 export { StandingContext } from './standing-context.ts'
 export type {

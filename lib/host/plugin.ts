@@ -1,5 +1,6 @@
 import { FST_WASM_CONFIGURE_FAILED } from '../errors.ts'
 import { BackOff, HEALTHY_MS, RESTART_DELAYS } from './back-off.ts'
+import { backtraceOf } from './backtrace.ts'
 import { Instance, type PluginSettings } from './instance.ts'
 import type { Module } from './module.ts'
 import { PluginContext } from './plugin-context.ts'
@@ -40,6 +41,8 @@ const BESIDE_EXCHANGES: ReadonlySet<string | undefined> = new Set([
 export class Plugin {
   readonly module: Module
   readonly settings: PluginSettings
+  /** Whether exchanges go on without it when it fails, for the log. */
+  failsOpen = false
   #instance: Instance | undefined
   #instances = 0
   #failures = 0
@@ -66,12 +69,16 @@ export class Plugin {
    */
   instance(): Instance {
     if (this.#instance === undefined) {
+      const { counts } = this.settings
+      if (this.#failures > 0 && counts !== undefined) counts.restarts++
       this.#instances++
       const since = performance.now()
       try {
-        this.#instance = new Instance(this.module, this.settings, (failed) => this.#discard(failed, since))
+        this.#instance = new Instance(this.module, this.settings, (failed, where) =>
+          this.#discard(failed, where, since)
+        )
       } catch (error) {
-        this.#fail(since)
+        this.#fail('its start', since)
         throw error
       }
     }
@@ -93,7 +100,10 @@ export class Plugin {
         log.error({ plugin: name, context: context.id, err }, err.message)
       }
     } catch (error) {
-      log.error({ plugin: name, err: error }, (error as Error).message)
+      const err = error as Error
+      const backtrace = backtraceOf(err)
+      const next = this.#next()
+      log.error({ plugin: name, callback: 'its start', backtrace, next, err }, `${err.message}; ${next}`)
     }
     return undefined
   }
@@ -139,20 +149,30 @@ export class Plugin {
     }
   }
 
-  #discard(failed: Instance, since: number): void {
+  /** @returns what follows, for the log */
+  #discard(failed: Instance, where: string, since: number): string {
     // One that fails while it is made is counted where it is made.
-    if (this.#instance !== failed) return
+    if (this.#instance !== failed) return this.#next()
     this.#instance = undefined
-    if (BESIDE_EXCHANGES.has(failed.failedIn)) this.#failures++
-    else this.#fail(since)
+    if (BESIDE_EXCHANGES.has(where)) this.#count(where)
+    else this.#fail(where, since)
+    return this.#next()
   }
 
-  #fail(since: number): void {
-    this.#failures++
+  #fail(where: string, since: number): void {
+    this.#count(where)
     this.#backOff.fail(since)
+  }
+
+  #count(where: string): void {
+    this.#failures++
+    this.settings.counts?.trapped(where)
+  }
+
+  #next(): string {
     const { remaining } = this.#backOff
-    if (remaining === 0) return
-    const { log, name } = this.settings
-    log.warn({ plugin: name }, `${name}: it has failed again, and is not started for ${Math.ceil(remaining)} ms`)
+    const requests = this.failsOpen ? 'its requests go on without it' : 'its requests are answered 503'
+    const start = remaining === 0 ? 'at once' : `in ${Math.ceil(remaining)} ms`
+    return `${requests}, and it starts again ${start}`
   }
 }

@@ -5,16 +5,21 @@ import type { Admin } from '../../config/schema.ts'
 import { cookie } from '../variables.ts'
 import { AdminError } from './admin-error.ts'
 
-const DEFAULT_ALLOWED = ['127.0.0.0/8', '::1']
+export const DEFAULT_ALLOWED: readonly string[] = ['127.0.0.0/8', '::1']
 
 /**
- * Makes the check of who may use the Admin API: by the address that the connection comes from, and by a key, which is in the query
+ * Makes the check of who may use the Admin API, or the inspector: by the address that the connection comes from, and by a key, which is in the query
  * (`api_key`), the header `x-api-key` or the cookie `x_api_key`. A viewer may only read.
  *
+ * @param place whose options they are, for the error
+ * @returns throws an AdminError where the request is refused
  * @throws FST_WASM_OPTIONS_INVALID for an address that is none
  */
-export function accessCheck(options: Admin): (request: FastifyRequest) => void {
-  const isAllowed = compileAddresses(options.allow_admin ?? DEFAULT_ALLOWED, 'admin.allow_admin')
+export function accessCheck(
+  options: Pick<Admin, 'key' | 'allow_admin'>,
+  place: string
+): (request: FastifyRequest) => void {
+  const isAllowed = compileAddresses(options.allow_admin ?? DEFAULT_ALLOWED, `${place}.allow_admin`)
   const keys = (typeof options.key === 'string' ? [{ key: options.key }] : options.key).map((entry) => ({
     digest: digest(entry.key),
     isViewer: 'role' in entry && entry.role === 'viewer'

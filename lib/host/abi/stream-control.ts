@@ -70,7 +70,10 @@ export function streamControl(instance: Instance): HostFunctions {
         warn(`proxy_send_local_response: ${status} is no status of a response, 500 is sent`)
         valid = 500
       }
-      context.stream.sendLocalResponse({ status: valid, headers, body, details: lineOf(details), grpcStatus })
+      const { stream } = context
+      const before = stream.interrupted
+      stream.sendLocalResponse({ status: valid, headers, body, details: lineOf(details), grpcStatus })
+      if (!before && stream.interrupted) settings.counts?.responded(valid)
       return Status.Ok
     }
   }
