@@ -35,7 +35,7 @@ export type {
 
 export * from './errors.ts'
 export type { UpstreamStatus } from './gateway/upstream/upstream.ts'
-export type { PluginStatus } from './host/index.ts'
+export type { CallbackMessage, HttpCallMessage, PluginStatus } from './host/index.ts'
 /** What `register` takes. */
 export type WasmGatewayOptions = Options
 /** `config.wasm` of a route. */

@@ -254,10 +254,11 @@ export class Instance {
     const [a, b, c, d, e] = parameters
     const enter = () => {
       this.#observer?.callbackStarts(message)
-      message.result = this.#enter(context, name, callback, a, b, c, d, e)
+      const result = this.#enter(context, name, callback, a, b, c, d, e)
       if (this.failure !== undefined) message.error = this.failure
+      else if (result !== undefined) message.result = result
       this.#observer?.callbackEnds(message)
-      return message.result
+      return result
     }
     if (!callbackChannel.hasSubscribers) return enter()
     const { start, end, error } = callbackChannel

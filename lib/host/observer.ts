@@ -12,7 +12,7 @@ export interface CallbackMessage {
   readonly rootContext: number
   /** What `Stream.request` says of the exchange that it is for, if it is for one: in Fastify its request */
   readonly request: object | undefined
-  /** What it returned: an action (0 goes on, 1 pauses), a boolean, or 0 */
+  /** What it returned: an action (0 goes on, 1 pauses), or a boolean; absent where there is nothing, and when it failed */
   result?: number
   /** Why it failed */
   error?: Error
