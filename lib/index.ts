@@ -7,6 +7,7 @@ import type { Options, RouteConfig } from './config/schema.ts'
 import * as errors from './errors.ts'
 import { Configuration } from './gateway/configuration.ts'
 import { addHooks, kProxied, kUnfiltered } from './gateway/hooks.ts'
+import { Recorder } from './gateway/inspector/recorder.ts'
 import { GatewayMetrics } from './gateway/metrics/gateway-metrics.ts'
 import { isOperation, serveOperations } from './gateway/operations.ts'
 import type { Plans } from './gateway/plans.ts'
@@ -108,6 +109,7 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   const httpCalls = new HttpCalls(agents, app.log, upstreams)
   const grpcCalls = new GrpcCalls(upstreams, app.log)
   const metrics = new GatewayMetrics(services.metrics !== undefined, () => configuration.status())
+  const recorder = services.inspector === undefined ? undefined : new Recorder()
   const configuration: Configuration = new Configuration(options, store, {
     log: app.log,
     httpCalls,
@@ -115,7 +117,8 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
     sharedData: new MemorySharedData(),
     queues: new MemoryQueues(),
     metrics: metrics.ofFilters,
-    countsOf: (plugin) => metrics.countsOf(plugin)
+    countsOf: (plugin) => metrics.countsOf(plugin),
+    observer: recorder
   })
   const upgrades = new Upgrades(app)
   configuration.plans.onWebsockets = (wanted) => upgrades.accept(wanted)
@@ -136,7 +139,13 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   })
   planRoutes(app, configuration.plans, proxy)
   addHooks(app, configuration.plans, createRouteHandler(proxy), isOperation(services, app.prefix))
-  await serveOperations(app, services, { target: configuration, registry: metrics.registry, inspector: undefined })
+  await serveOperations(app, services, {
+    target: configuration,
+    registry: metrics.registry,
+    recorder,
+    status: () => configuration.status(),
+    chains: () => configuration.plans.chains()
+  })
   app.addHook('onReady', async () => configuration.start())
   let drain: NodeJS.Timeout | undefined
   let idle: NodeJS.Timeout | undefined

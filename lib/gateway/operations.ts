@@ -1,10 +1,14 @@
 import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Listen } from '../config/schema.ts'
+import type { PluginStatus } from '../host/index.ts'
 import { adminApi, DEFAULT_PREFIX, withoutQuery } from './admin/admin-api.ts'
 import type { AdminTarget } from './admin/target.ts'
 import { kUnfiltered } from './hooks.ts'
+import { inspector } from './inspector/inspector.ts'
+import type { Recorder } from './inspector/recorder.ts'
 import { metricsPage } from './metrics/metrics-page.ts'
+import type { Chain } from './plans.ts'
 import { normalizePath } from './routes/normalize-path.ts'
 import type { Services } from './services.ts'
 
@@ -16,8 +20,10 @@ const METRICS_LISTEN: Listen = { host: '127.0.0.1', port: 9091 }
 interface Parts {
   readonly target: AdminTarget
   readonly registry: Registry
-  /** The inspector's page, where there is to be one */
-  readonly inspector: FastifyPluginAsync | undefined
+  /** Of the inspector, where there is to be one */
+  readonly recorder: Recorder | undefined
+  status(): PluginStatus[]
+  chains(): Iterable<Chain>
 }
 
 /**
@@ -29,7 +35,10 @@ export async function serveOperations(app: FastifyInstance, services: Services, 
   const place =
     admin?.listen === undefined ? unfiltered(app) : listener(app, { ...ADMIN_LISTEN, ...admin.listen }, 'Admin API')
   if (admin !== undefined) await place(adminApi(parts.target, admin))
-  if (parts.inspector !== undefined) await place(parts.inspector)
+  const { recorder } = parts
+  if (services.inspector !== undefined && recorder !== undefined) {
+    await place(inspector({ ...parts, recorder }, services.inspector))
+  }
   if (metrics?.path === undefined) return
   const page = metricsPage(parts.registry, metrics.path, metrics.allow)
   const isApart = metrics.listen !== undefined

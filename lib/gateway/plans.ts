@@ -40,6 +40,19 @@ interface OwnerState {
   readonly plan: Plan
 }
 
+/** What runs on the requests of a route, for who looks at it. */
+export interface Chain {
+  /** The id of a route of the gateway, the url of one of the application; `undefined`: of all that have no filters of their own */
+  readonly route: string | undefined
+  /** Of a route that is the gateway's own, what it is for */
+  readonly own: Route | undefined
+  readonly plan: Plan
+  /** In the order of the response */
+  readonly placed: readonly Placed[]
+  /** How many of these are global rules': the first ones */
+  readonly globals: number
+}
+
 /** What a change of the configuration would make of everything; nothing of it is in effect. */
 interface Stage {
   readonly resources: Resources
@@ -134,6 +147,24 @@ export class Plans {
 
   get upstreams(): Iterable<Upstream> {
     return this.#stage.upstreams.values()
+  }
+
+  /** What runs where: the routes of the application, those of the gateway, and what has neither. */
+  *chains(): Iterable<Chain> {
+    const { globals, resources } = this.#stage
+    const chain = (route: string | undefined, own: Route | undefined, { plan, placed }: OwnerState): Chain => ({
+      route,
+      own,
+      plan,
+      placed: [...globals, ...placed],
+      globals: globals.length
+    })
+    for (const byUrl of this.#declared.values()) {
+      for (const [url, { state }] of byUrl) yield chain(url, undefined, state)
+    }
+    for (const [id, { state }] of this.#routes) yield chain(id, resources.routes.get(id), state)
+    const plan = this.#globalPlan
+    if (plan !== undefined) yield { route: undefined, own: undefined, plan, placed: globals, globals: globals.length }
   }
 
   /** The plugins whose filters are held: those of before too, as long as exchanges use them. */

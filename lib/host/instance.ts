@@ -233,6 +233,8 @@ export class Instance {
     try {
       result = callback(a, b, c, d, e)
     } catch (error) {
+      // Those of the host's own errors are not wanted.
+      restoreFrames(frames)
       this.fail(name, error)
     }
     restoreFrames(frames)
