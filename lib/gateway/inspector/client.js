@@ -91,6 +91,7 @@ events.addEventListener('message', ({ data }) => {
     show(update)
     return
   }
+  if (update.request !== undefined) told('paused; there are new requests')
   held.delete(update.section ?? update.request)
   held.set(update.section ?? update.request, update)
   if (held.size > MAX_REQUESTS + 10) held.delete(held.keys().next().value)
