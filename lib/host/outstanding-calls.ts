@@ -193,6 +193,7 @@ export class OutstandingCalls {
     if (proxy_on_http_call_response === undefined) return
     root.callResponse = response
     if (response === undefined) root.callStatus = { code: BROKEN_CONNECTION, message: reason }
+    const { answered } = instance
     instance.answered = onBehalf
     instance.call(
       root,
@@ -204,7 +205,7 @@ export class OutstandingCalls {
       response === undefined ? 0 : response.body.length,
       response === undefined ? 0 : response.trailers.length / 2
     )
-    instance.answered = undefined
+    instance.answered = answered
     root.callResponse = undefined
     root.callStatus = NO_STATUS
   }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { fixture, startApp, startUpstream } from '../app.ts'
 import { request } from '../http.ts'
@@ -165,4 +167,23 @@ test('a counter does not fall when its plugin is replaced', async (t) => {
   await request(url)
   const samples = samplesOf(await app.wasmGateway.metrics.metrics())
   assert.equal(samples.get('wasm_gateway_local_responses_total{plugin="a",status="418"}'), 2)
+})
+
+test('the dashboard for Grafana asks for metrics that there are, by labels that they have', async (t) => {
+  const dashboard = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'grafana-dashboard.json'), 'utf8')
+  const { app } = await startApp(t, { metrics: {} }, () => {})
+  const text = await app.wasmGateway.metrics.metrics()
+  const types = new Map([...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => [name, type]))
+  const asked = new Set(dashboard.match(/wasm_gateway_\w+/g))
+  for (const name of asked) {
+    const isHistogram = /_(?:bucket|sum|count)$/.test(name)
+    assert.equal(types.has(name.replace(/_(?:bucket|sum|count)$/, '')), true, name)
+    if (isHistogram) assert.equal(types.get(name.replace(/_(?:bucket|sum|count)$/, '')), 'histogram', name)
+  }
+  for (const name of types.keys()) {
+    assert.ok(
+      [...asked].some((asked) => asked.startsWith(name!)),
+      `${name} is not shown`
+    )
+  }
 })

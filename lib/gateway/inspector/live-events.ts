@@ -2,6 +2,8 @@ import type { FastifyReply } from 'fastify'
 
 const MAX_STREAMS = 20
 const INTERVAL_MS = 500
+/** Figures change all the time: after so many intervals they are sent. */
+const SECTIONS_EVERY = 4
 /** What a browser has not taken yet. One that takes nothing is let go of, and comes again by itself. */
 const MAX_PENDING = 1024 * 1024
 /** So often something is sent, or else whoever is in between may take the stream for dead. */
@@ -36,6 +38,7 @@ export class LiveEvents {
   readonly #shown: Map<string, string> = new Map()
   readonly #streams: Set<Stream> = new Set()
   #timer: NodeJS.Timeout | undefined
+  #ticks = 0
 
   /**
    * @param requests what has changed of requests since a version, and which version it is now
@@ -82,12 +85,16 @@ export class LiveEvents {
     this.#shown.clear()
   }
 
-  #tick(): void {
-    const changed = this.#sections().filter(({ section, html }) => {
+  #changedSections(): Update[] {
+    return this.#sections().filter(({ section, html }) => {
       const isChanged = this.#shown.get(section!) !== html
       this.#shown.set(section!, html)
       return isChanged
     })
+  }
+
+  #tick(): void {
+    const changed = this.#ticks++ % SECTIONS_EVERY === 0 ? this.#changedSections() : []
     const now = performance.now()
     for (const stream of this.#streams) {
       if (stream.raw.writableLength > MAX_PENDING) {
