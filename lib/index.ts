@@ -1,14 +1,17 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Registry } from 'prom-client'
 import { type ConfOf, definePlugin } from './config/define-plugin.ts'
 import { readConfigFiles } from './config/file.ts'
 import { checkOptions } from './config/resources.ts'
 import type * as schema from './config/schema.ts'
 import type { Options, PluginEntry, RouteConfig } from './config/schema.ts'
 import * as errors from './errors.ts'
-import { isBelow, serveAdmin } from './gateway/admin/listener.ts'
 import { Configuration } from './gateway/configuration.ts'
 import { addHooks, kProxied, kUnfiltered } from './gateway/hooks.ts'
+import { Recorder } from './gateway/inspector/recorder.ts'
+import { GatewayMetrics } from './gateway/metrics/gateway-metrics.ts'
+import { isOperation, serveOperations } from './gateway/operations.ts'
 import type { Plans } from './gateway/plans.ts'
 import { createRouteHandler } from './gateway/route-handler.ts'
 import { type DeclaredRoute, printWasm } from './gateway/route-print.ts'
@@ -20,14 +23,14 @@ import { HttpCalls } from './gateway/upstream/http-calls.ts'
 import { createProxy, type ProxyHandler } from './gateway/upstream/proxy.ts'
 import type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 import { Upstreams } from './gateway/upstream/upstreams.ts'
-import { MemoryQueues, MemorySharedData, Metrics, type Plugin, type PluginStatus } from './host/index.ts'
+import { MemoryQueues, MemorySharedData, type Plugin, type PluginStatus } from './host/index.ts'
 
 export { type ConfOf, type DefinedPlugin, definePlugin } from './config/define-plugin.ts'
 export type { ForeignFunction, PluginDeclaration, PluginEntry, Timeout, Upstream } from './config/schema.ts'
 
 export * from './errors.ts'
 export type { UpstreamStatus } from './gateway/upstream/upstream.ts'
-export type { PluginStatus } from './host/index.ts'
+export type { CallbackMessage, HttpCallMessage, PluginStatus } from './host/index.ts'
 
 /**
  * The plugins whose configurations are typed by their name, for an application to add to:
@@ -64,6 +67,11 @@ export type WasmGatewayOptions = Omit<Options, 'routes' | 'services' | 'plugin_c
 export interface WasmGateway {
   /** A route handler that forwards to the upstream of the route's `config.wasm`. */
   readonly proxy: ProxyHandler
+  /**
+   * A registry of prom-client with what there is to measure, and what filters measure; with the time of their callbacks where
+   * there is the option `metrics`.
+   */
+  readonly metrics: Registry
   /** What is loaded and alive. */
   status(): { plugins: PluginStatus[]; upstreams: UpstreamStatus[]; routes: number }
   /**
@@ -121,7 +129,8 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   if (app.hasDecorator('wasmGateway')) throw new errors.FST_WASM_ALREADY_REGISTERED()
   const options = checkOptions(input)
   const files = await readConfigFiles(options)
-  const { admin, store, ignored } = servicesOf(options, files)
+  const services = servicesOf(options, files)
+  const { admin, store, ignored } = services
   if (ignored.length > 0) {
     const hint = admin === undefined && ignored.includes('deployment') ? '; an Admin API wants `admin: { key }`' : ''
     const names = ignored.join(', ')
@@ -131,13 +140,17 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   const upstreams = new Upstreams((id) => configuration.plans.upstream(id), app.log)
   const httpCalls = new HttpCalls(agents, app.log, upstreams)
   const grpcCalls = new GrpcCalls(upstreams, app.log)
+  const metrics = new GatewayMetrics(services.metrics !== undefined, () => configuration.status())
+  const recorder = services.inspector === undefined ? undefined : new Recorder()
   const configuration: Configuration = new Configuration(options, store, {
     log: app.log,
     httpCalls,
     grpcCalls,
     sharedData: new MemorySharedData(),
     queues: new MemoryQueues(),
-    metrics: new Metrics()
+    metrics: metrics.ofFilters,
+    countsOf: (plugin) => metrics.countsOf(plugin),
+    observer: recorder
   })
   const upgrades = new Upgrades(app)
   configuration.plans.onWebsockets = (wanted) => upgrades.accept(wanted)
@@ -147,6 +160,7 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   const routes: DeclaredRoute[] = []
   app.decorate('wasmGateway', {
     proxy,
+    metrics: metrics.registry,
     status: () => ({
       plugins: configuration.status(),
       upstreams: [...configuration.plans.upstreams].map((upstream) => upstream.status()),
@@ -159,8 +173,14 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
       callForeignFunction(configuration.plugins, plugin, functionId, parameters)
   })
   planRoutes(app, configuration.plans, proxy, routes)
-  addHooks(app, configuration.plans, createRouteHandler(proxy), isBelow(admin, app.prefix))
-  if (admin !== undefined) await serveAdmin(app, configuration, admin)
+  addHooks(app, configuration.plans, createRouteHandler(proxy), isOperation(services, app.prefix))
+  await serveOperations(app, services, {
+    target: configuration,
+    registry: metrics.registry,
+    recorder,
+    status: () => configuration.status(),
+    chains: () => configuration.plans.chains()
+  })
   app.addHook('onReady', async () => configuration.start())
   let drain: NodeJS.Timeout | undefined
   let idle: NodeJS.Timeout | undefined

@@ -2,8 +2,12 @@ import wabt from 'wabt'
 
 let loaded: ReturnType<typeof wabt> | undefined
 
-/** Compiles a module from its text form. */
-export async function wat(text: string): Promise<Uint8Array> {
+/**
+ * Compiles a module from its text form.
+ *
+ * @param write_debug_names whether it is to have the names of its functions
+ */
+export async function wat(text: string, write_debug_names: boolean = false): Promise<Uint8Array> {
   loaded ??= wabt()
   const module = (await loaded).parseWat('test.wat', text, {
     tail_call: true,
@@ -14,7 +18,7 @@ export async function wat(text: string): Promise<Uint8Array> {
     ...{ multi_memory: true }
   })
   try {
-    return module.toBinary({}).buffer
+    return module.toBinary({ write_debug_names }).buffer
   } finally {
     module.destroy()
   }

@@ -68,10 +68,14 @@ export async function check(files: readonly string[], { json }: Values): Promise
 /** What is wrong with files that are right by themselves. */
 function wrongTogether(contents: readonly ConfigFileContent[]): string[] {
   const admin = contents.find(({ admin }) => admin !== undefined)?.admin
+  const metrics = contents.find(({ metrics }) => metrics !== undefined)?.metrics
+  const inspector = contents.find(({ inspector }) => inspector !== undefined)?.inspector
   const checks = [
     () => loadResources({}, contents),
     () => servicesOf({}, contents),
     () => compileAddresses(admin?.allow_admin ?? [], 'admin.allow_admin'),
+    () => compileAddresses(metrics?.allow ?? [], 'metrics.allow'),
+    () => compileAddresses(inspector?.allow_admin ?? [], 'inspector.allow_admin'),
     () => checkListeners(contents.find(({ listen }) => listen !== undefined)?.listen, admin?.listen)
   ]
   return checks.flatMap((check) => {

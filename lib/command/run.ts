@@ -36,10 +36,15 @@ export async function run(files: readonly string[], values: Values): Promise<num
   if (problems.length > 0) return refuse(problems)
   const listen = contents.find(({ listen }) => listen !== undefined)?.listen
   const admin = contents.find(({ admin }) => admin !== undefined)?.admin
+  if (admin === undefined && contents.some(({ inspector }) => inspector !== undefined)) {
+    return refuse(['inspector: it stands on the listener of the Admin API, and there is no admin'])
+  }
+  const metrics = contents.find(({ metrics }) => metrics !== undefined)?.metrics
+  // Never on the listener that clients reach.
   const options: Options = {
     config: [...files],
-    // Never on the listener that clients reach.
-    ...(admin !== undefined && { admin: { ...admin, listen: admin.listen ?? {} } })
+    ...(admin !== undefined && { admin: { ...admin, listen: admin.listen ?? {} } }),
+    ...(admin === undefined && metrics !== undefined && { metrics: { ...metrics, listen: metrics.listen ?? {} } })
   }
   const app = createServer(level)
   const requests = new Requests(app)

@@ -315,15 +315,47 @@ const AdminKey = Type.Object(
   closed
 )
 
+/** One key for everything, or several with their roles. */
+const AdminKeys = Type.Union([Type.String({ minLength: 1 }), Type.Array(AdminKey, { minItems: 1 })])
+/** Addresses and networks. Checked by hand. */
+const Addresses = Type.Array(Type.String({ minLength: 1 }))
+/** This machine alone, by default */
+const LocalAddresses = Type.Array(Type.String({ minLength: 1 }), { default: ['127.0.0.0/8', '::1'] })
+const Path = Type.String({ pattern: '^/.*[^/]$' })
+
 export const Admin = Type.Object(
   {
-    /** One key for everything, or several with their roles. There is no default. */
-    key: Type.Union([Type.String({ minLength: 1 }), Type.Array(AdminKey, { minItems: 1 })]),
+    /** There is no default. */
+    key: AdminKeys,
     prefix: Optional(Type.String({ pattern: '^/.*[^/]$', default: '/apisix/admin' })),
-    /** Addresses and networks that may use it */
-    allow_admin: Optional(Type.Array(Type.String({ minLength: 1 }), { default: ['127.0.0.0/8', '::1'] })),
+    /** Who may use it */
+    allow_admin: Optional(LocalAddresses),
     /** A listener of its own; without it the Admin API stands on the application's. */
     listen: Optional(Listen)
+  },
+  closed
+)
+
+const metricsKeys = {
+  /** Who may read them */
+  allow: Optional(LocalAddresses),
+  /** A listener of their own; without it they stand on the Admin API's, or else on the application's. */
+  listen: Optional(Listen)
+}
+
+/** Calls into filters are timed. Without a path they are served nowhere, and are in `app.wasmGateway.metrics` alone. */
+export const MetricsOptions = Type.Object({ path: Optional(Path), ...metricsKeys }, closed)
+/** Of a file, in which there is no code that would serve them. */
+const MetricsOfFile = Type.Object({ path: Path, ...metricsKeys }, closed)
+
+/** The page that shows what filters do. It stands on the Admin API's listener, or else on the application's. */
+export const Inspector = Type.Object(
+  {
+    path: Path,
+    /** By default the Admin API's */
+    key: Optional(AdminKeys),
+    /** By default the Admin API's */
+    allow_admin: Optional(Addresses)
   },
   closed
 )
@@ -345,7 +377,9 @@ export const Options = Type.Object(
       Type.Union([Type.String({ minLength: 1 }), Type.Array(Type.String({ minLength: 1 }), { minItems: 1 })])
     ),
     admin: Optional(Admin),
-    store: Optional(Store)
+    store: Optional(Store),
+    metrics: Optional(MetricsOptions),
+    inspector: Optional(Inspector)
   },
   closed
 )
@@ -358,7 +392,9 @@ export const ConfigFile = Type.Object(
     /** Of the command: where the gateway listens. */
     listen: Optional(Listen),
     admin: Optional(Admin),
-    store: Optional(Store)
+    store: Optional(Store),
+    metrics: Optional(MetricsOfFile),
+    inspector: Optional(Inspector)
   },
   closed
 )
@@ -373,6 +409,8 @@ export type PluginConfig = Static<typeof PluginConfig>
 export type GlobalRule = Static<typeof GlobalRule>
 export type Route = Static<typeof Route>
 export type Admin = Static<typeof Admin>
+export type MetricsOptions = Static<typeof MetricsOptions>
+export type Inspector = Static<typeof Inspector>
 export type Listen = Static<typeof Listen>
 export type RouteConfig = Static<typeof RouteConfig>
 export type Options = Static<typeof Options>

@@ -192,6 +192,7 @@ export class Configuration implements AdminTarget {
     const plugins = await loadPlugins(resources.plugins.values(), this.#shared, this.#plugins)
     const commit = this.plans.prepare(resources, plugins)
     commit()
+    for (const { name, fail } of resources.plugins.values()) plugins.get(name)!.failsOpen = fail === 'open'
     this.#standing.update(resources, plugins)
     this.#declared = declared
     this.#resources = resources

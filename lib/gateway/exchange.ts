@@ -94,6 +94,11 @@ export class Exchange implements Stream, FilteredExchange {
     plan.enter()
   }
 
+  /** The id of a route of the gateway, the url of one of the application; `undefined` where the request matched none. */
+  get route(): string | undefined {
+    return this.plan.route ?? this.request.routeOptions.url
+  }
+
   get requestHeaders(): RequestHeaders {
     if (this.#requestHeaders === undefined) {
       this.#requestHeaders = new RequestHeaders(this.request)

@@ -31,6 +31,8 @@ export interface Destination {
 export class Plan {
   /** All filters with what is known of them, in the order of `filters`. */
   readonly placed: readonly Placed[]
+  /** The id of a route that is the gateway's own. */
+  readonly route: string | undefined
   /** All filters, in the order of the response: global rules first, each by priority. */
   readonly filters: readonly Filter[]
   /** Indexes of `filters`: those of the rewrite phase, those of the access phase. */
@@ -62,6 +64,7 @@ export class Plan {
       placed.flatMap(({ planned }, i) => (planned.phase === phase ? [i] : []))
     const limits = placed.map(({ filter }) => (filter.plugin.settings.limits ?? DEFAULT_LIMITS).bodyBytes)
     this.placed = placed
+    this.route = destination.forwarded ? place.slice(place.indexOf('.') + 1) : undefined
     this.filters = placed.map(({ filter }) => filter)
     this.rewrite = indexes('rewrite')
     this.access = indexes('access')

@@ -46,6 +46,17 @@ interface OwnerState {
   readonly plan: Plan
 }
 
+/** What runs on the requests of a route, for who looks at it. */
+export interface Chain {
+  /** The id of a route of the gateway, the url of one of the application; `undefined`: of all that have no filters of their own */
+  readonly route: string | undefined
+  /** Of a route that is the gateway's own, what it is for */
+  readonly own: Route | undefined
+  readonly plan: Plan
+  /** How many of its filters are global rules': the first ones */
+  readonly globals: number
+}
+
 /** What a change of the configuration would make of everything; nothing of it is in effect. */
 interface Stage {
   readonly resources: Resources
@@ -132,11 +143,6 @@ export class Plans {
     return this.#globalPlan
   }
 
-  /** The gateway's own routes with their plans. */
-  *own(): Iterable<{ readonly route: Route; readonly plan: Plan }> {
-    for (const { state } of this.#routes.values()) yield { route: state.config as Route, plan: state.plan }
-  }
-
   /** How many routes the gateway itself has. */
   get size(): number {
     return this.#routes.size
@@ -150,6 +156,20 @@ export class Plans {
 
   get upstreams(): Iterable<Upstream> {
     return this.#stage.upstreams.values()
+  }
+
+  /** What runs where: the routes of the application, those of the gateway, and what has neither. */
+  *chains(): Iterable<Chain> {
+    const { globals, resources } = this.#stage
+    const chain = (route: string | undefined, own: Route | undefined, plan: Plan): Chain => ({
+      route,
+      own,
+      plan,
+      globals: globals.length
+    })
+    for (const { url, state } of this.#declaredOwners()) yield chain(url, undefined, state.plan)
+    for (const [id, { state }] of this.#routes) yield chain(id, resources.routes.get(id), state.plan)
+    if (this.#globalPlan !== undefined) yield chain(undefined, undefined, this.#globalPlan)
   }
 
   /** The plugins whose filters are held: those of before too, as long as exchanges use them. */

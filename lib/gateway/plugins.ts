@@ -15,7 +15,9 @@ import {
   loadModule,
   type Module,
   type ModuleLimits,
+  type Observer,
   Plugin,
+  type PluginCounts,
   type PluginSettings,
   UseReport
 } from '../host/index.ts'
@@ -34,10 +36,13 @@ export interface SharedSettings
   > {
   readonly httpCalls: Restrictable<HttpCallClient>
   readonly grpcCalls: Restrictable<GrpcClient>
+  /** Where is counted what happens in a plugin; absent: nowhere */
+  readonly countsOf?: (plugin: string) => PluginCounts
+  readonly observer?: Observer | undefined
 }
 
 /** What a plugin's declaration says of its instances. */
-export interface DeclaredSettings extends Omit<PluginSettings, keyof SharedSettings> {
+export interface DeclaredSettings extends Omit<PluginSettings, keyof SharedSettings | 'counts'> {
   /** What its calls may reach; `undefined`: anything. */
   readonly hosts: CallHosts | undefined
 }
@@ -100,7 +105,8 @@ function moduleLimitsOf({ limits }: PluginDeclaration): ModuleLimits {
 /** The settings of a plugin, with its part of what all share. */
 export function settingsWith(declared: DeclaredSettings, shared: SharedSettings): PluginSettings & DeclaredSettings {
   const { hosts } = declared
-  const settings = { ...declared, ...shared }
+  const { countsOf, ...common } = shared
+  const settings = { ...declared, ...common, ...(countsOf !== undefined && { counts: countsOf(declared.name) }) }
   if (hosts === undefined) return settings
   return { ...settings, httpCalls: shared.httpCalls.within(hosts), grpcCalls: shared.grpcCalls.within(hosts) }
 }

@@ -31,7 +31,9 @@ export function printWasm(plans: Plans, declared: readonly DeclaredRoute[]): str
     }
     if (plan !== undefined) sections.push(section(title + (proxied ? destinationOf(plan) : ''), plan))
   }
-  for (const { route, plan } of plans.own()) sections.push(section(titleOf(route) + destinationOf(plan), plan))
+  for (const { own, plan } of plans.chains()) {
+    if (own !== undefined) sections.push(section(titleOf(own) + destinationOf(plan), plan))
+  }
   return sections.join('\n')
 }
 

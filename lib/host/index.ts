@@ -2,6 +2,7 @@
 
 export { MemoryQueues, type Queues } from '../stores/queues.ts'
 export { MemorySharedData, type SharedData, type SharedValue } from '../stores/shared-data.ts'
+export { CALL_TIME_BOUNDS, CallTimes } from './call-times.ts'
 export { type AllowedFunctions, allowOnly, UseReport } from './capabilities.ts'
 export { type Clock, SYSTEM_CLOCK } from './clock.ts'
 export type { Context } from './context.ts'
@@ -10,7 +11,7 @@ export { type ForeignFunction, foreignFunctionsWith } from './foreign-functions.
 export { HeaderList, type HeaderMap, isHeader } from './header-map.ts'
 export { type HttpContext, Outcome, type Pending } from './http-context.ts'
 export { type Inspection, inspectModule } from './inspection.ts'
-export type { CallObserver, PluginSettings } from './instance.ts'
+export type { PluginSettings } from './instance.ts'
 export { DEFAULT_LIMITS, type InstanceLimits } from './limits.ts'
 export { type Metric, Metrics, MetricType } from './metrics.ts'
 export {
@@ -21,8 +22,16 @@ export {
   type Module,
   type ModuleLimits
 } from './module.ts'
+export {
+  type CallbackMessage,
+  callbackChannel,
+  type HttpCallMessage,
+  httpCallChannel,
+  type Observer
+} from './observer.ts'
 export { Plugin, type PluginStatus } from './plugin.ts'
 export type { PluginContext } from './plugin-context.ts'
+export { type CallResult, PluginCounts } from './plugin-counts.ts'
 export { PropertyMap } from './property-map.ts'
 export type { SdkGuess } from './sdk.ts'
 export { StandingContext } from './standing-context.ts'

@@ -2,6 +2,8 @@ import { FST_WASM_START_FAILED, FST_WASM_TRAP } from '../errors.ts'
 import type { Queues } from '../stores/queues.ts'
 import type { SharedData } from '../stores/shared-data.ts'
 import { createImports } from './abi/imports.ts'
+import { backtraceOf, keepFrames, restoreFrames } from './backtrace.ts'
+import type { CallTimes } from './call-times.ts'
 import type { AllowedFunctions } from './capabilities.ts'
 import { type Clock, SYSTEM_CLOCK } from './clock.ts'
 import type { Context } from './context.ts'
@@ -9,12 +11,15 @@ import { ContextTable } from './context-table.ts'
 import type { ForeignFunction } from './foreign-functions.ts'
 import { HttpContext } from './http-context.ts'
 import { DEFAULT_LIMITS, type InstanceLimits } from './limits.ts'
+import { lineOf } from './log-line.ts'
 import { Memory } from './memory.ts'
 import { arm, enterModule, isInModule, leaveModule, wasStopped } from './metering/clock.ts'
 import type { Metrics } from './metrics.ts'
 import type { Module } from './module.ts'
+import { type CallbackMessage, callbackChannel, type Observer } from './observer.ts'
 import { OutstandingCalls } from './outstanding-calls.ts'
 import { PluginContext } from './plugin-context.ts'
+import type { PluginCounts } from './plugin-counts.ts'
 import type { GrpcClient, HttpCallClient, Logger } from './stream.ts'
 import { ProcessExit } from './wasi/process-exit.ts'
 import { StandardStreams } from './wasi/standard-streams.ts'
@@ -82,21 +87,14 @@ export interface PluginSettings {
   readonly allow?: AllowedFunctions | undefined
   /** By default the system's */
   readonly clock?: Clock
-  /** Is told of every call; absent: nobody. */
-  readonly observer?: CallObserver
+  /** Where is counted what happens; absent: nowhere */
+  readonly counts?: PluginCounts
+  /** Who watches what happens; absent: nobody */
+  readonly observer?: Observer | undefined
 }
 
-/** Is told of the calls into a module. */
-export interface CallObserver {
-  /**
-   * A call has returned, or trapped: `context.instance.failure` then says why.
-   *
-   * @param result what the export returned, `undefined` where it returns nothing; 0 when it trapped
-   * @param size the callback's second parameter, for headers how many, for bodies how many bytes
-   * @param last its third, for headers and bodies whether the stream ends, 1 or 0
-   */
-  called(context: Context, callback: string, result: number | undefined, size?: number, last?: number): void
-}
+/** Is told of the failure of an instance, and answers what follows from it, for the log. */
+export type OnFailure = (instance: Instance, where: string) => string
 
 /**
  * One instance of a module, with a linear memory of its own: the "VM" of the specification. It is entered through `call`
@@ -126,13 +124,16 @@ export class Instance {
   entry = 'its start'
   /** What `proxy_set_effective_context` chose, until the callback returns. */
   effective: Context | undefined
+  /** The exchange whose call is answered, until the callback returns: that is the plugin context's. */
+  answered: HttpContext | undefined
   readonly standardStreams: StandardStreams
   readonly limits: InstanceLimits
-  readonly #observer: CallObserver | undefined
   /** Whether it starts, or a plugin context does: its calls may then take longer. */
   #starting = true
-  readonly #onFailure: (instance: Instance) => void
+  readonly #onFailure: OnFailure
   #nextFailed: Instance | undefined
+  readonly #times: CallTimes | undefined
+  readonly #observer: Observer | undefined
   readonly #freeIds: number[] = []
   #nextId = 1
   #vmStarted = false
@@ -143,17 +144,19 @@ export class Instance {
    * @param onFailure called once, when the instance fails after it was made
    * @throws FST_WASM_START_FAILED
    */
-  constructor(module: Module, settings: PluginSettings, onFailure: (instance: Instance) => void) {
+  constructor(module: Module, settings: PluginSettings, onFailure: OnFailure) {
     this.module = module
     this.settings = settings
     this.#onFailure = onFailure
     this.limits = settings.limits ?? DEFAULT_LIMITS
     this.clock = settings.clock ?? SYSTEM_CLOCK
+    this.#times = settings.counts?.times
     this.#observer = settings.observer
     this.calls = new OutstandingCalls(this)
     this.standardStreams = new StandardStreams(this)
     let exports: Record<string, unknown>
     const depth = enterModule(this.#time)
+    const frames = keepFrames()
     try {
       const imports = createImports(this)
       exports = new WebAssembly.Instance(module.compiled as WebAssembly.Module, imports).exports
@@ -169,6 +172,7 @@ export class Instance {
       this.standardStreams.flush()
       throw new FST_WASM_START_FAILED(settings.name, this.#reasonOf(error).message, { cause: error as Error })
     } finally {
+      restoreFrames(frames)
       leaveModule(depth)
       Instance.#endFailed()
       this.#starting = false
@@ -208,24 +212,75 @@ export class Instance {
    */
   call(context: Context, name: string, callback: Callback, a?: number, b?: number, c?: number, d?: number, e?: number) {
     if (this.failure !== undefined) return 0
+    const times = this.#times
+    const begun = times === undefined ? 0 : performance.now()
+    const result =
+      this.#observer !== undefined || callbackChannel.hasSubscribers
+        ? this.#callWatched(context, name, callback, a, b, c, d, e)
+        : this.#enter(context, name, callback, a, b, c, d, e)
+    if (times !== undefined) times.add(name, performance.now() - begun)
+    return result
+  }
+
+  #enter(
+    context: Context,
+    name: string,
+    callback: Callback,
+    a?: number,
+    b?: number,
+    c?: number,
+    d?: number,
+    e?: number
+  ) {
     const { current, effective } = this
     this.current = context
     this.effective = undefined
     this.entry = name
     let result = 0
     const depth = enterModule(this.#time)
+    const frames = keepFrames()
     try {
       result = callback(a, b, c, d, e)
     } catch (error) {
+      // Those of the host's own errors are not wanted.
+      restoreFrames(frames)
       this.fail(name, error)
     }
+    restoreFrames(frames)
     leaveModule(depth)
     if (this.standardStreams.partial) this.standardStreams.flush()
     this.current = current
     this.effective = effective
     if (Instance.#lastFailed !== undefined) Instance.#endFailed()
-    if (this.#observer !== undefined) this.#observer.called(context, name, result, b, c)
     return result
+  }
+
+  #callWatched(context: Context, name: string, callback: Callback, ...parameters: (number | undefined)[]): number {
+    const message: CallbackMessage = {
+      plugin: this.settings.name,
+      callback: name,
+      context: context.id,
+      rootContext: context.root.id,
+      request: (context instanceof HttpContext ? context : this.answered)?.stream.request,
+      parameters: parameters.slice(1)
+    }
+    const [a, b, c, d, e] = parameters
+    const enter = () => {
+      this.#observer?.callbackStarts?.(message)
+      const result = this.#enter(context, name, callback, a, b, c, d, e)
+      if (this.failure !== undefined) message.error = this.failure
+      else if (result !== undefined) message.result = result
+      this.#observer?.callbackEnds?.(message)
+      return result
+    }
+    if (!callbackChannel.hasSubscribers) return enter()
+    const { start, end, error } = callbackChannel
+    return start.runStores(message, () => {
+      const result = enter()
+      if (message.error !== undefined) error.publish(message)
+      end.publish(message)
+      return result
+    })
   }
 
   /** Runs what starts a plugin context: its calls may take longer than others. */
@@ -286,16 +341,37 @@ export class Instance {
     this.failure = failure
     this.stopped = wasStopped()
     this.standardStreams.flush()
-    const { failedFor: context } = this
-    const log = context instanceof HttpContext ? context.stream.log : this.settings.log
-    const fields = { plugin: this.settings.name, context: context?.id, err: failure }
-    log.error(fields, `${this.settings.name}: failed to run wasm plugin: failed to run ${where}`)
+    // First, so that it is known when there will be another instance.
+    const next = this.#onFailure(this, where)
+    this.#logFailure(where, failure, backtraceOf(cause), next)
     this.calls.cancelAll()
     const contexts = this.contexts.values()
     this.contexts.clear()
     for (const context of contexts) if (context instanceof HttpContext) context.wake()
     for (const context of contexts) if (context instanceof PluginContext) context.instanceFailed()
-    this.#onFailure(this)
+  }
+
+  /** All there is to say, in one line. */
+  #logFailure(where: string, failure: Error, backtrace: readonly string[], next: string): void {
+    const { settings, failedFor } = this
+    const stream = failedFor instanceof HttpContext ? failedFor.stream : undefined
+    const log = stream?.log ?? settings.log
+    const route = stream?.route
+    const fields = {
+      plugin: settings.name,
+      context: failedFor?.id,
+      ...(route !== undefined && { route }),
+      callback: where,
+      backtrace,
+      next,
+      err: failure
+    }
+    const reason = (failure.cause as Error | undefined)?.message ?? failure.message
+    const through = backtrace.length === 0 ? '' : `, in ${backtrace.join(' < ')}`
+    log.error(
+      fields,
+      `${settings.name}: failed to run wasm plugin: failed to run ${where}: ${lineOf(Buffer.from(reason + through))}; ${next}`
+    )
   }
 
   /** A context id that none is using. Plugin contexts and HTTP contexts share one count, from 1. */

@@ -6,6 +6,9 @@ export type MetricType = (typeof MetricType)[keyof typeof MetricType]
 export interface Metric {
   readonly type: MetricType
   readonly name: string
+  readonly vmId: string
+  /** The plugin that has defined it first: others of the same `vm_id` may share it */
+  readonly plugin: string
   /** The value of a counter or gauge, as 64 bits; the sum of a histogram's observations. */
   value: bigint
   /** How many observations a histogram has. */
@@ -35,16 +38,19 @@ export class Metrics {
   /** By `vm_id` */
   readonly #usage: Map<string, MetricLimits> = new Map()
   #isForgetful = false
+  /** Is told of every metric that is new. */
+  onDefine: (metric: Metric) => void = () => {}
 
   constructor(limits: Partial<MetricLimits> = {}) {
     this.#limits = { ...METRIC_LIMITS, ...limits }
   }
 
   /**
+   * @param plugin that defines it
    * @returns an id that is never 0; its two lowest bits are the type, as Envoy's. `undefined` when there is no room for
    *   another metric
    */
-  define(vmId: string, type: MetricType, name: string): number | undefined {
+  define(vmId: string, type: MetricType, name: string, plugin: string = ''): number | undefined {
     const key = `${type} ${vmId.length} ${vmId}${name}`
     let id = this.#ids.get(key)
     if (id === undefined) {
@@ -52,9 +58,11 @@ export class Metrics {
       const bytes = usage.bytes + Buffer.byteLength(name)
       if (usage.metrics >= this.#limits.metrics || bytes > this.#limits.bytes) return undefined
       this.#usage.set(vmId, { metrics: usage.metrics + 1, bytes })
-      this.#metrics.push({ type, name, value: 0n, count: 0n })
+      const metric: Metric = { type, name, vmId, plugin, value: 0n, count: 0n }
+      this.#metrics.push(metric)
       id = this.#metrics.length * 4 + type
       this.#ids.set(key, id)
+      this.onDefine(metric)
     }
     return id
   }
@@ -68,7 +76,7 @@ export class Metrics {
   get(id: number): Metric | undefined {
     const type = id & 3
     if (this.#isForgetful && id >>> 2 === FORGETFUL && type <= MetricType.Histogram) {
-      return { type: type as MetricType, name: '', value: 0n, count: 0n }
+      return { type: type as MetricType, name: '', vmId: '', plugin: '', value: 0n, count: 0n }
     }
     const metric = this.#metrics[(id >>> 2) - 1]
     return metric?.type === type ? metric : undefined

@@ -3,19 +3,29 @@ import type { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Instance } from './instance.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
+import { type HttpCallMessage, httpCallChannel } from './observer.ts'
 import { OutstandingGrpc } from './outstanding-grpc.ts'
 import { NO_STATUS, type PluginContext } from './plugin-context.ts'
+import { type CallResult, classOf } from './plugin-counts.ts'
 import { Refusal } from './refusals.ts'
 import type { HttpCall, HttpCallResponse } from './stream.ts'
+import { passTraceOn } from './trace-context.ts'
 
 interface OutstandingCall {
   readonly context: Context
+  /** The HTTP context that made it, or in whose answer it was made. */
+  readonly onBehalf: HttpContext | undefined
   /** The phase of the HTTP context that may wait for it. */
   readonly phase: number
   /** What it holds, in bytes */
   readonly size: number
   readonly abort: () => void
+  /** For those who watch, if there are any */
+  readonly message: HttpCallMessage | undefined
 }
+
+/** A call whose headers nobody else has. */
+type OwnHttpCall = HttpCall & { readonly headers: string[] }
 
 /** What Envoy answers for a call that has no response (BrokenConnection). */
 const BROKEN_CONNECTION = 11
@@ -54,6 +64,7 @@ export class OutstandingCalls {
       this.#refusal.worked()
       return true
     }
+    this.#instance.settings.counts?.httpCall('refused')
     const why = 'one more call is refused: too many are not answered yet, or they hold too much (limits.http_calls)'
     this.#refusal.refused(this.#instance.settings, why)
     return false
@@ -74,13 +85,43 @@ export class OutstandingCalls {
    * @param size what it holds, in bytes
    * @returns the id of the call; `undefined` when it cannot be sent anywhere
    */
-  dispatch(context: Context, call: HttpCall, size: number): number | undefined {
+  dispatch(context: Context, call: OwnHttpCall, size: number): number | undefined {
+    const onBehalf = context instanceof HttpContext ? context : this.#instance.answered
+    const { name: plugin, observer } = this.#instance.settings
+    if (observer === undefined && !httpCallChannel.hasSubscribers) {
+      return this.#send(context, onBehalf, call, size, undefined)
+    }
+    const { upstream, headers } = call
+    const request = onBehalf?.stream.request
+    const message = { plugin, context: context.id, rootContext: context.root.id, request, upstream, headers }
+    observer?.httpCallStarts?.(message)
+    return httpCallChannel.start.runStores(message, () => {
+      const id = this.#send(context, onBehalf, call, size, message)
+      httpCallChannel.end.publish(message)
+      if (id === undefined) this.#ended(message, new Error('there is nothing of that name to call'))
+      return id
+    })
+  }
+
+  #send(
+    context: Context,
+    onBehalf: HttpContext | undefined,
+    call: OwnHttpCall,
+    size: number,
+    message: HttpCallMessage | undefined
+  ): number | undefined {
     const id = this.#takeId()
-    const abort = this.#instance.settings.httpCalls.dispatch(call, (response, reason) => {
+    const { settings } = this.#instance
+    if (onBehalf !== undefined) passTraceOn(onBehalf.stream.requestHeaders, call.headers)
+    const abort = settings.httpCalls.dispatch(call, (response, reason) => {
       this.#answer(id, response, reason)
     })
-    if (abort === undefined) return undefined
-    this.#calls.set(id, { context, phase: context instanceof HttpContext ? context.callDispatched() : 0, size, abort })
+    if (abort === undefined) {
+      settings.counts?.httpCall('refused')
+      return undefined
+    }
+    const phase = context instanceof HttpContext ? context.callDispatched() : 0
+    this.#calls.set(id, { context, onBehalf, phase, size, abort, message })
     this.#counts.add(context, size)
     return id
   }
@@ -92,7 +133,7 @@ export class OutstandingCalls {
       // When the module traps at an answer, the others have been cancelled.
       if (call.context !== context || !this.#calls.has(id)) continue
       call.abort()
-      this.#answer(id, undefined, 'the client left')
+      this.#answer(id, undefined, 'the client left', 'aborted')
     }
     this.grpc.abortCalls(context)
   }
@@ -113,6 +154,8 @@ export class OutstandingCalls {
   #cancel(id: number, call: OutstandingCall): void {
     this.#remove(id, call)
     call.abort()
+    this.#instance.settings.counts?.httpCall('aborted')
+    if (call.message !== undefined) this.#ended(call.message, new Error('it was aborted'))
   }
 
   #remove(id: number, { context, size }: OutstandingCall): void {
@@ -120,29 +163,60 @@ export class OutstandingCalls {
     this.#counts.remove(context, size)
   }
 
-  #answer(id: number, response: HttpCallResponse | undefined, reason: string = 'reset'): void {
+  #answer(id: number, response: HttpCallResponse | undefined, reason: string = 'reset', result?: CallResult): void {
     const call = this.#calls.get(id)
     if (call === undefined) return
     this.#remove(id, call)
-    const { root } = call.context
-    const { proxy_on_http_call_response } = this.#instance.callbacks
-    if (proxy_on_http_call_response !== undefined) {
-      root.callResponse = response
-      if (response === undefined) root.callStatus = { code: BROKEN_CONNECTION, message: reason }
-      this.#instance.call(
-        root,
-        'proxy_on_http_call_response',
-        proxy_on_http_call_response,
-        root.id,
-        id,
-        response === undefined ? 0 : response.headers.length / 2,
-        response === undefined ? 0 : response.body.length,
-        response === undefined ? 0 : response.trailers.length / 2
-      )
-      root.callResponse = undefined
-      root.callStatus = NO_STATUS
+    const status = response === undefined ? undefined : Number(response.headers[1])
+    const ended = result ?? (status === undefined ? 'failed' : classOf(status))
+    this.#instance.settings.counts?.httpCall(ended)
+    const { message } = call
+    if (message === undefined) this.#callBack(id, call, response, reason)
+    else {
+      if (status !== undefined) message.status = status
+      this.#ended(message, status === undefined ? new Error(reason) : undefined, () => {
+        this.#callBack(id, call, response, reason)
+      })
     }
     if (call.context instanceof HttpContext) call.context.callAnswered(call.phase)
+  }
+
+  #callBack(
+    id: number,
+    { context, onBehalf }: OutstandingCall,
+    response: HttpCallResponse | undefined,
+    reason: string
+  ): void {
+    const instance = this.#instance
+    const { root } = context
+    const { proxy_on_http_call_response } = instance.callbacks
+    if (proxy_on_http_call_response === undefined) return
+    root.callResponse = response
+    if (response === undefined) root.callStatus = { code: BROKEN_CONNECTION, message: reason }
+    const { answered } = instance
+    instance.answered = onBehalf
+    instance.call(
+      root,
+      'proxy_on_http_call_response',
+      proxy_on_http_call_response,
+      root.id,
+      id,
+      response === undefined ? 0 : response.headers.length / 2,
+      response === undefined ? 0 : response.body.length,
+      response === undefined ? 0 : response.trailers.length / 2
+    )
+    instance.answered = answered
+    root.callResponse = undefined
+    root.callStatus = NO_STATUS
+  }
+
+  /** Tells those who watch how a call has ended, around what its answer leads to. */
+  #ended(message: HttpCallMessage, error: Error | undefined, answer: () => void = () => {}): void {
+    if (error !== undefined) message.error = error
+    this.#instance.settings.observer?.httpCallEnds?.(message)
+    if (error !== undefined) httpCallChannel.error.publish(message)
+    httpCallChannel.asyncStart.runStores(message, answer)
+    httpCallChannel.asyncEnd.publish(message)
   }
 
   #takeId(): number {

@@ -3,6 +3,7 @@ import type { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Callback, Instance } from './instance.ts'
 import { NO_STATUS, type PluginContext } from './plugin-context.ts'
+import type { CallResult } from './plugin-counts.ts'
 import type { GrpcCall, GrpcEvents, GrpcStream } from './stream.ts'
 
 /** gRPC's own codes for how an exchange ended, those that arise here. */
@@ -69,7 +70,7 @@ export class OutstandingGrpc {
       trailingMetadata() {},
       close: (status, text) => this.#callEnded(id, status, text)
     })
-    if (stream === undefined) return undefined
+    if (stream === undefined) return this.#refused()
     stream.send(message, true)
     const phase = context instanceof HttpContext ? context.callDispatched() : NO_PHASE
     this.#add(id, context, true, phase, size, stream)
@@ -85,7 +86,7 @@ export class OutstandingGrpc {
   open(context: Context, call: GrpcCall, size: number): number | undefined {
     const id = this.#takeId()
     const stream = this.#client.open(call, this.#streamEvents(id))
-    if (stream === undefined) return undefined
+    if (stream === undefined) return this.#refused()
     if (context instanceof HttpContext) context.streamOpened()
     this.#add(id, context, false, NO_PHASE, size, stream)
     return id
@@ -121,9 +122,11 @@ export class OutstandingGrpc {
    */
   cancel(id: number): boolean {
     const exchange = this.#remove(id)
-    exchange?.stream.cancel()
-    if (exchange !== undefined) this.#leave(exchange)
-    return exchange !== undefined
+    if (exchange === undefined) return false
+    exchange.stream.cancel()
+    this.#count('aborted')
+    this.#leave(exchange)
+    return true
   }
 
   /** The client left: what a context has called is aborted, and closed as cancelled. Its streams have until its end. */
@@ -149,6 +152,7 @@ export class OutstandingGrpc {
       if (exchange.context.root !== root) continue
       this.#remove(id)
       exchange.stream.cancel()
+      this.#count('aborted')
     }
   }
 
@@ -156,7 +160,17 @@ export class OutstandingGrpc {
     for (const [id, { stream }] of this.#exchanges) {
       this.#remove(id)
       stream.cancel()
+      this.#count('aborted')
     }
+  }
+
+  #refused(): undefined {
+    this.#count('refused')
+    return undefined
+  }
+
+  #count(result: CallResult): void {
+    this.#instance.settings.counts?.grpcCall(result)
   }
 
   get #client() {
@@ -239,6 +253,7 @@ export class OutstandingGrpc {
     else if (answers !== 1) this.#close(id, GrpcStatus.Internal, `a unary call was answered with ${answers} messages`)
     else {
       const exchange = this.#remove(id)!
+      this.#count('ok')
       this.#receive(context.root, id, answer!)
       this.#leave(exchange)
     }
@@ -253,6 +268,7 @@ export class OutstandingGrpc {
   #close(id: number, status: number, message: string): void {
     const exchange = this.#remove(id)
     if (exchange === undefined) return
+    this.#count(status === GrpcStatus.Ok ? 'ok' : status === GrpcStatus.Cancelled ? 'aborted' : 'error')
     const { root } = exchange.context
     const { proxy_on_grpc_close } = this.#instance.callbacks
     root.callStatus = { code: status, message }

@@ -1,5 +1,6 @@
 import { FST_WASM_CONFIGURE_FAILED } from '../errors.ts'
 import { BackOff, HEALTHY_MS, RESTART_DELAYS } from './back-off.ts'
+import { backtraceOf } from './backtrace.ts'
 import { Instance, type PluginSettings } from './instance.ts'
 import type { Module } from './module.ts'
 import { PluginContext } from './plugin-context.ts'
@@ -40,6 +41,8 @@ const BESIDE_EXCHANGES: ReadonlySet<string | undefined> = new Set([
 export class Plugin {
   readonly module: Module
   readonly settings: PluginSettings
+  /** Whether exchanges go on without it when it fails, for the log. */
+  failsOpen = false
   #instance: Instance | undefined
   #instances = 0
   #failures = 0
@@ -82,12 +85,16 @@ export class Plugin {
    */
   instance(): Instance {
     if (this.#instance === undefined) {
+      const { counts } = this.settings
+      if (this.#failures > 0 && counts !== undefined) counts.restarts++
       this.#instances++
       const since = performance.now()
       try {
-        this.#instance = new Instance(this.module, this.settings, (failed) => this.#discard(failed, since))
+        this.#instance = new Instance(this.module, this.settings, (failed, where) =>
+          this.#discard(failed, where, since)
+        )
       } catch (error) {
-        this.#fail(since)
+        this.#fail('its start', since)
         throw error
       }
     }
@@ -111,9 +118,12 @@ export class Plugin {
         log.error({ plugin: name, context: context.id, err }, err.message)
       }
     } catch (error) {
+      const err = error as Error
       this.#startFailed = true
-      this.#lastFailure = error as Error
-      log.error({ plugin: name, err: error }, (error as Error).message)
+      this.#lastFailure = err
+      const backtrace = backtraceOf(err)
+      const next = this.#next()
+      log.error({ plugin: name, callback: 'its start', backtrace, next, err }, `${err.message}; ${next}`)
     }
     return undefined
   }
@@ -162,22 +172,32 @@ export class Plugin {
     return count
   }
 
-  #discard(failed: Instance, since: number): void {
+  /** @returns what follows, for the log */
+  #discard(failed: Instance, where: string, since: number): string {
     // One that fails while it is made is counted where it is made.
-    if (this.#instance !== failed) return
+    if (this.#instance !== failed) return this.#next()
     this.#instance = undefined
     this.#lastFailure = failed.failure
     // One that was stopped has held up the process for its time.
-    if (BESIDE_EXCHANGES.has(failed.failedIn) && !failed.stopped) this.#failures++
-    else this.#fail(since)
+    if (BESIDE_EXCHANGES.has(where) && !failed.stopped) this.#count(where)
+    else this.#fail(where, since)
+    return this.#next()
   }
 
-  #fail(since: number): void {
-    this.#failures++
+  #fail(where: string, since: number): void {
+    this.#count(where)
     this.#backOff.fail(since)
+  }
+
+  #count(where: string): void {
+    this.#failures++
+    this.settings.counts?.trapped(where)
+  }
+
+  #next(): string {
     const { remaining } = this.#backOff
-    if (remaining === 0) return
-    const { log, name } = this.settings
-    log.warn({ plugin: name }, `${name}: it has failed again, and is not started for ${Math.ceil(remaining)} ms`)
+    const requests = this.failsOpen ? 'its requests go on without it' : 'its requests are answered 503'
+    const start = remaining === 0 ? 'at once' : `in ${Math.ceil(remaining)} ms`
+    return `${requests}, and it starts again ${start}`
   }
 }

@@ -38,6 +38,10 @@ export interface Logger {
  */
 export interface Stream {
   readonly log: Logger
+  /** What its route is called, for the log. */
+  readonly route?: string | undefined
+  /** What it is an exchange of, for those who watch: Fastify's request. */
+  readonly request?: object
   readonly requestHeaders: HeaderMap
   readonly responseHeaders: HeaderMap
   readonly requestTrailers: HeaderMap

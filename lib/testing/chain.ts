@@ -2,12 +2,12 @@ import { validate } from '../config/validate.ts'
 import { FST_WASM_TEST_INVALID, type WasmError } from '../errors.ts'
 import { Plan } from '../gateway/plan.ts'
 import {
-  type CallObserver,
-  type Context,
+  type CallbackMessage,
   Filter,
   MemoryQueues,
   MemorySharedData,
   Metrics,
+  type Observer,
   Plugin,
   type PropertyValue
 } from '../host/index.ts'
@@ -76,6 +76,7 @@ export class Chain {
   readonly #views: Map<string, FilterView> = new Map()
   #members: readonly Member[] = []
   #plan: Plan = new Plan([], NOWHERE, '')
+  /** By the requests of their streams */
   readonly #runs: WeakMap<object, TestRun> = new WeakMap()
   readonly #open: Set<TestRun> = new Set()
   /** What fakes have under way. */
@@ -98,9 +99,9 @@ export class Chain {
     readonly log: LineLog
     readonly sharedData: MemorySharedData
     readonly queues: MemoryQueues
-    readonly observer: CallObserver
+    readonly observer: Observer
   } {
-    const observer: CallObserver = { called: (...call) => this.#called(...call) }
+    const observer: Observer = { callbackEnds: (message) => this.#called(message) }
     return { clock: this.#clock, log: this.#log, sharedData: this.#sharedData, queues: this.#queues, observer }
   }
 
@@ -127,8 +128,8 @@ export class Chain {
       log,
       calls: this.#calls,
       grpcCalls: this.#grpcCalls,
-      exchange: () => this.#runs.get(stream() ?? {}),
-      begin: (what) => this.working(filter, what, this.#runs.get(stream() ?? {})),
+      exchange: () => this.#runs.get(stream()?.request ?? {}),
+      begin: (what) => this.working(filter, what, this.#runs.get(stream()?.request ?? {})),
       fail: (error) => {
         this.#failures.push(error)
         this.active()
@@ -337,7 +338,7 @@ export class Chain {
     const name = `${request.method ?? 'GET'} ${request.path ?? '/'}`
     const run: TestRun = new TestRun(this, name, stream, logs, response, () => exchange.request)
     const exchange = new Exchange(run)
-    this.#runs.set(stream, run)
+    this.#runs.set(stream.request, run)
     this.#open.add(run)
     run.start().finally(() => this.#open.delete(run))
     return exchange
@@ -369,14 +370,12 @@ export class Chain {
     return this.#members.find((member) => member.name === name)!
   }
 
-  #called(context: Context, callback: string, result: number | undefined, size = 0, last = 0): void {
+  #called({ plugin, callback, request, result, error, parameters: [size = 0, last] }: CallbackMessage): void {
     this.active()
-    if (!ACTIONS.has(callback) || context.instance.failure !== undefined) return
-    const { stream } = context as Context & { stream: TestStream }
+    if (!ACTIONS.has(callback) || error !== undefined) return
     const action: FilterAction['action'] = result === 0 ? 'Continue' : result === 1 ? 'Pause' : Number(result)
-    const filter = context.instance.settings.name
     const endOfStream = callback.endsWith('trailers') || last === 1
-    this.#runs.get(stream)?.actions.push({ filter, callback, action, size, endOfStream })
+    this.#runs.get(request!)?.actions.push({ filter: plugin, callback, action, size, endOfStream })
   }
 
   #checkOpen(): void {

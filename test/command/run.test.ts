@@ -313,3 +313,35 @@ test('an Admin API without a listener is not put on the one of the gateway', asy
   const said = () => running.stdout + running.stderr
   await eventually('it listens, or cannot', () => said().includes('127.0.0.1:9180'))
 })
+
+test('metrics and the inspector stand apart from what clients reach', async (t) => {
+  const path = await files(t, {
+    'apart.json': { listen, metrics: { path: '/metrics', listen } },
+    'admin.json': {
+      listen,
+      admin: { key: 'secret', listen },
+      metrics: { path: '/metrics' },
+      inspector: { path: '/_wasm' }
+    },
+    'open.json': { listen, inspector: { path: '/_wasm', key: 'secret' } },
+    'nowhere.json': { listen, metrics: {} }
+  })
+  const headers = { 'x-api-key': 'secret' }
+  const apart = await gateway(t, [path('apart.json')])
+  const metrics = /Metrics listening at (http:[^"]+)/.exec(apart.stdout)![1]
+  assert.equal((await request(`${metrics}/metrics`)).status, 200)
+  assert.equal((await request(`${apart.url}/metrics`)).status, 404)
+
+  const both = await gateway(t, [path('admin.json')])
+  const admin = /Admin API listening at (http:[^"]+)/.exec(both.stdout)![1]
+  for (const page of ['/metrics', '/_wasm']) {
+    assert.equal((await request(admin + page, { headers })).status, 200, page)
+    assert.equal((await request(both.url + page, { headers })).status, 404, page)
+  }
+
+  const open = await command(['run', path('open.json')])
+  assert.equal(open.code, 1)
+  assert.match(open.stderr, /inspector: it stands on the listener of the Admin API, and there is no admin/)
+  const nowhere = await command(['run', path('nowhere.json')])
+  assert.match(nowhere.stderr, /metrics: property "path" is required/)
+})

@@ -184,7 +184,14 @@ for (const name of ['script-go', 'script-rust', 'script-rust-unknown', 'script-a
       'queue q empty',
       'tick root=1'
     ])
-    assert.deepEqual(host.plugin.settings.metrics.all().at(-1), { type: 2, name: 'h', value: 9n, count: 1n })
+    assert.deepEqual(host.plugin.settings.metrics.all().at(-1), {
+      type: 2,
+      name: 'h',
+      vmId: '',
+      plugin: 'test',
+      value: 9n,
+      count: 1n
+    })
   })
 
   test(`${name} panics, which fails its instance`, async () => {

@@ -96,7 +96,7 @@ for (const [what, letter, backsOff] of [
     assert.equal(context === undefined, backsOff)
     context?.end(false)
     assert.equal(
-      host.log.messages('warn').some((line) => line.includes('is not started for')),
+      host.log.messages('error').some((line) => /it starts again in \d+ ms/.test(line)),
       backsOff
     )
     await host.filter.close()

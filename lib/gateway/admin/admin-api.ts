@@ -10,7 +10,7 @@ import { type Answer, ResourceRequests } from './resource-requests.ts'
 import { pluginSchema, resourceSchema } from './schemas.ts'
 import type { AdminTarget } from './target.ts'
 
-export const DEFAULT_PREFIX = '/apisix/admin'
+export const DEFAULT_PREFIX: string = '/apisix/admin'
 /** APISIX's */
 const MAX_BODY = 1.5 * 1024 * 1024
 
@@ -21,7 +21,7 @@ const MAX_BODY = 1.5 * 1024 * 1024
  * @throws FST_WASM_OPTIONS_INVALID for an `allow_admin` that is none
  */
 export function adminApi(target: AdminTarget, options: Admin): FastifyPluginAsync {
-  const check = accessCheck(options)
+  const check = accessCheck(options, 'admin')
   const resources = new ResourceRequests(target)
   const prefix = options.prefix ?? DEFAULT_PREFIX
   return async (app) => {

@@ -19,9 +19,13 @@ const LONG_LINE = 1024
  */
 export function writeLog(instance: Instance, level: number, line: Buffer, size?: number): void {
   const { log, settings } = instance
+  const stream = instance.activeHttpContext?.stream ?? instance.answered?.stream
+  settings.observer?.logged?.(settings.name, stream?.request, METHODS[level]!, lineOf(line, size))
   // What the logger leaves out does not count.
   if (!takes(log, level) || !mayLog(settings)) return
-  log[METHODS[level]!]({ plugin: settings.name, context: instance.active?.id }, lineOf(line, size))
+  const route = stream?.route
+  const fields = { plugin: settings.name, context: instance.active?.id, ...(route !== undefined && { route }) }
+  log[METHODS[level]!](fields, lineOf(line, size))
 }
 
 /** A logger takes what is not below its level; one that says none, or one of its own making, is given all. */

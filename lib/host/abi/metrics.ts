@@ -18,8 +18,9 @@ export function metrics(instance: Instance): HostFunctions {
       if (type >>> 0 > MetricType.Histogram) return Status.BadArgument
       const name = memory.view(nameData, nameSize)
       if (name === undefined || !memory.has(returnId, 4)) return Status.InvalidMemoryAccess
-      const { metrics, vmId } = settings
-      const id = name.length > MAX_NAME ? undefined : metrics.define(vmId, type as MetricType, name.toString())
+      const { metrics, vmId, name: plugin } = settings
+      const isTooLong = name.length > MAX_NAME
+      const id = isTooLong ? undefined : metrics.define(vmId, type as MetricType, name.toString(), plugin)
       if (id !== undefined) refusal.worked()
       else refusal.refused(settings, `there is no room for another metric of vm_id [${vmId}]: it is not kept`)
       memory.setU32(returnId, id ?? metrics.forgetful(type as MetricType))

@@ -77,7 +77,10 @@ export function streamControl(instance: Instance): HostFunctions {
         warn(`proxy_send_local_response: its body of ${body.length} bytes is longer than limits.body_mib, 502 is sent`)
         Object.assign(response, { status: 502, headers: [] })
       } else response.body = Buffer.from(body)
-      context.stream.sendLocalResponse(response)
+      const { stream } = context
+      const before = stream.interrupted
+      stream.sendLocalResponse(response)
+      if (!before && stream.interrupted) settings.counts?.responded(response.status)
       return Status.Ok
     }
   }

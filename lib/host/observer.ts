@@ -1,0 +1,58 @@
+import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel'
+import type { Logger } from './stream.ts'
+
+/** A call into a module, as those see it who watch it. */
+export interface CallbackMessage {
+  readonly plugin: string
+  /** The export: `proxy_on_request_headers`, … */
+  readonly callback: string
+  /** The id of the context that it is called for */
+  readonly context: number
+  /** The id of the plugin context that this one is in; its own */
+  readonly rootContext: number
+  /** What `Stream.request` says of the exchange that it is for, if it is for one: in Fastify its request */
+  readonly request: object | undefined
+  /** What it returned: an action (0 goes on, 1 pauses), or a boolean; absent where there is nothing, and when it failed */
+  result?: number
+  /** Its parameters behind the context: for headers how many, for bodies how many bytes, and whether the stream ends */
+  readonly parameters: readonly (number | undefined)[]
+  /** Why it failed */
+  error?: Error
+}
+
+/** An http call of a filter, as those see it who watch it. */
+export interface HttpCallMessage {
+  readonly plugin: string
+  /** The ids of the contexts that made it */
+  readonly context: number
+  readonly rootContext: number
+  /** As in `CallbackMessage` */
+  readonly request: object | undefined
+  readonly upstream: string
+  /** name, value, …, pseudo-headers first; what is added when it starts, is sent */
+  readonly headers: string[]
+  /** The status of its answer */
+  status?: number
+  /** Why there is no answer */
+  error?: Error
+}
+
+/** `start`, `end`, and `error` when it failed. */
+export const callbackChannel: TracingChannel<unknown, CallbackMessage> = tracingChannel<unknown, CallbackMessage>(
+  'fastify-wasm-gateway:callback'
+)
+/** `start` and `end` when it is sent; `asyncStart` and `asyncEnd` around the answer's callback; `error` without an answer. */
+export const httpCallChannel: TracingChannel<unknown, HttpCallMessage> = tracingChannel<unknown, HttpCallMessage>(
+  'fastify-wasm-gateway:http_call'
+)
+
+/** Watches the instances of a plugin, as the subscribers of the channels do, and their log. Nothing of it may throw. */
+export interface Observer {
+  callbackStarts?(message: CallbackMessage): void
+  callbackEnds?(message: CallbackMessage): void
+  httpCallStarts?(message: HttpCallMessage): void
+  /** Answered, failed, or aborted: then there is neither a status nor an error. */
+  httpCallEnds?(message: HttpCallMessage): void
+  /** @param request as in `CallbackMessage` */
+  logged?(plugin: string, request: object | undefined, level: Exclude<keyof Logger, 'level'>, line: string): void
+}
