@@ -231,6 +231,7 @@ export class Chain {
   /** @internal Moves on to the next tick of a filter. */
   async tick(name: string): Promise<void> {
     this.#checkOpen()
+    this.#renew((plugin) => plugin.isRunning)
     const due = this.#member(name).placed.filter.context()?.nextTick
     if (due === undefined) {
       throw new FST_WASM_TEST_INVALID(
@@ -243,6 +244,7 @@ export class Chain {
   /** @internal Calls `proxy_on_foreign_function` of a filter. */
   async callForeignFunction(name: string, functionId: number, parameters: Buffer): Promise<number> {
     this.#checkOpen()
+    this.#renew((plugin) => plugin.isRunning)
     const logged = this.#logs.length
     const called = this.#member(name).placed.filter.plugin.callForeignFunction(functionId, parameters)
     await this.settle()
@@ -250,7 +252,7 @@ export class Chain {
     return called
   }
 
-  /** Resolves when what the filters have set off has been done, as far as it waits for nothing. */
+  /** @internal Resolves when what the filters have set off has been done, as far as it waits for nothing. */
   async settle(): Promise<void> {
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const before = this.#activity

@@ -51,6 +51,8 @@ export class TestRun {
   /** What has failed: it is thrown to whoever waits for the end. */
   failure: unknown
   isOver = false
+  /** Ends what a fake of its own has under way: its response, or the body of that. */
+  #release: (() => void) | undefined
   readonly #chain: Chain
   readonly #response: ResponseInput | ((request: SeenRequest) => ResponseInput | Promise<ResponseInput>)
   readonly #request: () => SeenRequest
@@ -152,14 +154,14 @@ export class TestRun {
     const { stream } = this
     const response = this.#response
     if (typeof response !== 'function') return response
-    const over = this.#chain.working('', 'the response', this)
+    this.#release = this.#chain.working('', 'the response', this)
     const answered = new Promise<typeof ANSWERED>((resolve) => {
       stream.onEarlyAnswer = () => resolve(ANSWERED)
     })
     try {
       return await Promise.race([response(this.#request()), answered])
     } finally {
-      over()
+      this.#release()
       stream.onEarlyAnswer = undefined
     }
   }
@@ -281,6 +283,10 @@ export class TestRun {
     }
     const filtered = indexes.length === 0 ? body : (filterStream(stream, indexes, body, refuse) as Readable)
     const over = this.#chain.working('', 'the rest of the response body', this)
+    this.#release = () => {
+      over()
+      discard(filtered)
+    }
     try {
       // Not by iteration, which would put chunks together.
       filtered.on('data', (chunk: Buffer) => {
@@ -290,7 +296,7 @@ export class TestRun {
       })
       await finished(filtered)
     } catch (error) {
-      if (replacement === undefined && !this.aborted) throw error
+      if (replacement === undefined && !this.aborted && !stream.closed) throw error
     } finally {
       over()
     }
@@ -318,6 +324,7 @@ export class TestRun {
     if (this.isOver) return
     const { stream } = this
     stream.close(aborted, this.#chain.milliseconds)
+    this.#release?.()
     this.isOver = true
     for (const [i, context] of stream.contexts.entries()) {
       const failure = context?.instance.failure

@@ -146,3 +146,31 @@ test('a filter that is closed is told of, once, and takes no more', async () => 
   )
   await assert.rejects(filter.exchange(), { code: 'FST_WASM_TEST_INVALID', message: /closed/ })
 })
+
+test('an exchange whose response never comes, or never ends, can be aborted', async (t) => {
+  const filter = await scripted(t, { request_headers: [say('called')] })
+  const never = () => new Promise<never>(() => {})
+  async function* endless() {
+    yield 'a'
+    await never()
+  }
+  for (const response of [never, { body: endless() }]) {
+    const exchange = await filter.begin({ response })
+    await exchange.abort()
+    assert.deepEqual([exchange.aborted, exchange.waitsFor], [true, undefined])
+  }
+  assert.equal((await filter.exchange()).response.status, 200)
+})
+
+test('after a trap a tick, too, is that of a fresh instance', async (t) => {
+  const filter = await scripted(t, {
+    start: [{ op: 'tick', ms: 10 }],
+    tick: [say('tick')],
+    request_headers: panics('boom')
+  })
+  for (let i = 0; i < 3; i++) {
+    await assert.rejects(filter.exchange(), { code: 'FST_WASM_TRAP' })
+    await filter.tick()
+  }
+  assert.equal(filter.logs.filter(({ message }) => message === 'tick').length, 3)
+})
