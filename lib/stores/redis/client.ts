@@ -21,7 +21,7 @@ export interface Script {
  * @param silenceMs how long an answer may take before the connection is given up
  */
 export function createClient(settings: RedisSettings, scripts: readonly Script[], silenceMs: number): Client {
-  const { url, cluster } = settings
+  const { cluster } = settings
   const options: CommonRedisOptions = {
     connectTimeout: 2000,
     // Only in the older protocol does ioredis pass on what Redis says of changed keys.

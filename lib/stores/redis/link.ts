@@ -5,7 +5,11 @@ import type { Answering } from './mailbox.ts'
 import type { RedisSettings } from './settings.ts'
 
 /** Milliseconds between two looks at whether Redis answers. */
-const HEARTBEAT_MS = 250
+const HEARTBEAT_MS = 500
+/** The same as long as it did not. */
+const RETRY_MS = 100
+/** How many quick answers in a row it takes after one that did not come in time: a slow Redis is quick now and then. */
+const QUICK_ANSWERS = 3
 /** Milliseconds without an answer after which a connection is given up: so long copies may be old when nobody says so. */
 const SILENCE_MS = 1000
 /** What Redis names the keys on that have changed. */
@@ -43,6 +47,9 @@ export class Link {
   /** The version for which the connections are being prepared. */
   #preparing: number | undefined
   #isProbing = false
+  #probedAt = 0
+  /** How many quick answers there have to be before it is healthy. */
+  #wanted = 1
   /** Why it is not up; said once. */
   #trouble: string | undefined
   #timer: NodeJS.Timeout | undefined
@@ -84,7 +91,9 @@ export class Link {
     })
     subscriber.on('messageBuffer', (channel: Buffer, message: unknown) => this.#receive(channel.toString(), message))
     for (const client of [commands, subscriber]) client.connect().catch(() => {})
-    this.#timer = setInterval(() => this.#probe(), HEARTBEAT_MS)
+    this.#timer = setInterval(() => {
+      if (!this.#mailbox.isHealthy || performance.now() - this.#probedAt >= HEARTBEAT_MS) this.#probe()
+    }, RETRY_MS)
   }
 
   /** From now on, and after every loss of the connection, what comes on the channel is told. */
@@ -95,7 +104,15 @@ export class Link {
 
   /** Whoever asked has waited in vain: it is healthy no more until Redis answers quickly. */
   suspect(): void {
+    this.#wanted = QUICK_ANSWERS
     this.#probe()
+  }
+
+  #heal(): void {
+    this.#mailbox.isHealthy = true
+    this.#wanted = 1
+    this.#trouble = undefined
+    this.#events.up()
   }
 
   close(): void {
@@ -187,14 +204,14 @@ export class Link {
     this.#isProbing = true
     const version = this.#version
     const begin = performance.now()
+    this.#probedAt = begin
     try {
       // Of a cluster, the connection that listens is ioredis's own, which it keeps alive by itself.
       await Promise.all([this.commands.ping(), ...(this.#isCluster ? [] : [this.#subscriber.ping()])])
       const isQuick = performance.now() - begin < this.#settings.timeoutMs / 2
-      if (version !== this.#version || !isQuick || this.#mailbox.isHealthy) return
-      this.#mailbox.isHealthy = true
-      this.#trouble = undefined
-      this.#events.up()
+      if (version !== this.#version || this.#mailbox.isHealthy) return
+      if (!isQuick) this.#wanted = QUICK_ANSWERS
+      else if (--this.#wanted <= 0) this.#heal()
     } catch (error) {
       if (version === this.#version) this.#lost(reasonOf(error as Error))
     } finally {
@@ -203,12 +220,9 @@ export class Link {
   }
 }
 
-/** ioredis says of some errors only that there were several. */
+/** What an error of ioredis comes to: of some it says only that there were several, or which option has made it. */
 export function reasonOf(error: Error): string {
+  if (error.name === 'MaxRetriesPerRequestError') return 'the connection is closed'
   const { errors, lastNodeError } = error as { errors?: Error[]; lastNodeError?: Error }
-  return (
-    errors?.[0]?.message ??
-    lastNodeError?.message ??
-    (error.message || (error as NodeJS.ErrnoException).code || 'unknown')
-  )
+  return errors?.[0]?.message ?? lastNodeError?.message ?? (error.message || error.name)
 }

@@ -12,7 +12,7 @@ const { RedisStores: Stores } = (await import(join(lib!, 'stores/redis/redis-sto
 }
 const quiet = () => {}
 const settings = { url, options: {}, cluster: undefined, prefix: 'wasm:', timeoutMs: 2000, ttlMs: {} }
-const stores = new Stores(settings, { info: quiet, warn: quiet, error: console.error }, quiet, 1000)
+const stores = new Stores(settings, { info: quiet, warn: quiet, error: quiet }, quiet, 1000)
 const { sharedData, queues } = stores
 await stores.ready()
 process.on('disconnect', () => process.exit())

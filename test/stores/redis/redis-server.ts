@@ -47,8 +47,10 @@ export class RedisServer {
 
   /** For the test itself. */
   get control(): Redis {
-    this.#control ??= new Redis(this.port, '127.0.0.1', { maxRetriesPerRequest: null })
-    this.#control.on('error', () => {})
+    if (this.#control === undefined) {
+      this.#control = new Redis(this.port, '127.0.0.1', { maxRetriesPerRequest: null })
+      this.#control.on('error', () => {})
+    }
     return this.#control
   }
 
