@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { readConfigFiles } from './config/file.ts'
 import { checkOptions } from './config/resources.ts'
-import type { Options, RouteConfig } from './config/schema.ts'
+import type { Options, RouteConfig, Store } from './config/schema.ts'
 import * as errors from './errors.ts'
 import { isBelow, serveAdmin } from './gateway/admin/listener.ts'
 import { Configuration } from './gateway/configuration.ts'
@@ -18,6 +18,13 @@ import { createProxy, type ProxyHandler } from './gateway/upstream/proxy.ts'
 import type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 import { Upstreams } from './gateway/upstream/upstreams.ts'
 import { MemoryQueues, MemorySharedData, Metrics, type Plugin, type PluginStatus } from './host/index.ts'
+import { beginLong } from './host/metering/clock.ts'
+import { FileResourceStore } from './stores/file-resource-store.ts'
+import { MemoryResourceStore } from './stores/memory-resource-store.ts'
+import type { RedisStatus } from './stores/redis/bridge.ts'
+import type { RedisStores } from './stores/redis/redis-stores.ts'
+import type { RedisSettings, StoreLog } from './stores/redis/settings.ts'
+import type { ResourceStore } from './stores/resource-store.ts'
 
 export type {
   ForeignFunction,
@@ -34,6 +41,7 @@ export type {
 export * from './errors.ts'
 export type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 export type { PluginStatus } from './host/index.ts'
+export type { RedisStatus } from './stores/redis/bridge.ts'
 /** What `register` takes. */
 export type WasmGatewayOptions = Options
 /** `config.wasm` of a route. */
@@ -44,7 +52,7 @@ export interface WasmGateway {
   /** A route handler that forwards to the upstream of the route's `config.wasm`. */
   readonly proxy: ProxyHandler
   /** What is loaded and alive. */
-  status(): { plugins: PluginStatus[]; upstreams: UpstreamStatus[]; routes: number }
+  status(): { plugins: PluginStatus[]; upstreams: UpstreamStatus[]; routes: number; redis: RedisStatus | null }
   /**
    * Reads the configuration files and the modules again and puts what they hold into effect, for the next request. What
    * is under way goes on as it began; plugin contexts whose plugin and configuration are the same stay.
@@ -89,27 +97,41 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   if (app.hasDecorator('wasmGateway')) throw new errors.FST_WASM_ALREADY_REGISTERED()
   const options = checkOptions(input)
   const files = await readConfigFiles(options)
-  const { admin, store, ignored } = servicesOf(options, files)
+  const { admin, store, redis: redisSettings, ignored } = servicesOf(options, files)
   if (ignored.length > 0) {
     const hint = admin === undefined && ignored.includes('deployment') ? '; an Admin API wants `admin: { key }`' : ''
     const names = ignored.join(', ')
     app.log.warn({ sections: ignored }, `sections of the configuration that have no effect here: ${names}${hint}`)
   }
+  const redis = redisSettings && (await connectRedis(redisSettings, app.log))
   const agents = new Agents()
   const upstreams = new Upstreams((id) => configuration.plans.upstream(id), app.log)
   const httpCalls = new HttpCalls(agents, app.log, upstreams)
   const grpcCalls = new GrpcCalls(upstreams, app.log)
-  const configuration: Configuration = new Configuration(options, store, {
+  const configuration: Configuration = new Configuration(options, openStore(store, redis), {
     log: app.log,
     httpCalls,
     grpcCalls,
-    sharedData: new MemorySharedData(),
-    queues: new MemoryQueues(),
+    sharedData: redis?.sharedData ?? new MemorySharedData(),
+    queues: redis?.queues ?? new MemoryQueues(),
+    leases: redis?.leases,
     metrics: new Metrics()
   })
   const upgrades = new Upgrades(app)
   configuration.plans.onWebsockets = (wanted) => upgrades.accept(wanted)
-  await configuration.load(files)
+  const close = async () => {
+    await configuration.close()
+    grpcCalls.close()
+    await agents.close()
+    await redis?.close()
+  }
+  try {
+    await configuration.load(files)
+  } catch (error) {
+    // Nobody closes what did not start.
+    await close()
+    throw error
+  }
 
   const proxy = await createProxy(app, agents)
   app.decorate('wasmGateway', {
@@ -117,7 +139,8 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
     status: () => ({
       plugins: configuration.status(),
       upstreams: [...configuration.plans.upstreams].map((upstream) => upstream.status()),
-      routes: configuration.plans.size
+      routes: configuration.plans.size,
+      redis: redis?.status ?? null
     }),
     reload: (options) => configuration.reload(options),
     callForeignFunction: (plugin, functionId, parameters) =>
@@ -138,10 +161,21 @@ const plugin: FastifyPluginAsync<Options> = async (app, input) => {
   app.addHook('onClose', async () => {
     clearTimeout(drain)
     clearInterval(idle)
-    await configuration.close()
-    grpcCalls.close()
-    await agents.close()
+    await close()
   })
+}
+
+/** Without it nothing of Redis is loaded. */
+async function connectRedis(settings: RedisSettings, log: StoreLog): Promise<RedisStores> {
+  const { RedisStores } = await import('./stores/redis/redis-stores.ts')
+  const redis = new RedisStores(settings, log, beginLong)
+  await redis.ready()
+  return redis
+}
+
+function openStore(store: Store | undefined, redis: RedisStores | undefined): ResourceStore {
+  if (store?.file !== undefined) return new FileResourceStore(store.file)
+  return store?.redis === true ? redis!.resources() : new MemoryResourceStore()
 }
 
 async function callForeignFunction(

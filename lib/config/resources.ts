@@ -272,7 +272,7 @@ export function withStored(
       const dangling: WasmError[] = []
       try {
         if (items.has(object.id)) {
-          throw new FST_WASM_OPTIONS_INVALID(`${kind}.${object.id} is declared in the configuration as well`)
+          throw declaredTwice(kind, object.id)
         }
         items.set(object.id, validate(SCHEMAS[kind], object.value, `${kind}.${object.id}`))
         checkResource(resources, kind, object.id, (error) => dangling.push(error))
@@ -285,6 +285,51 @@ export function withStored(
     }
   }
   return resources
+}
+
+/** Another value of an object, or (`undefined`) that it is gone. */
+export type Change = Pick<StoredResource, 'kind' | 'id'> & { readonly value: StoredResource['value'] | undefined }
+
+/**
+ * Resources with some changes made to them, whatever else refers to what is gone.
+ *
+ * @param isDeclared what is declared stays as it is
+ */
+export function withChanges(
+  resources: Resources,
+  isDeclared: (kind: ResourceKind, id: string) => boolean,
+  changes: readonly Change[],
+  problems: { refused(change: Change, error: Error): void; dangling(change: Change, error: Error): void }
+): Resources {
+  const next: Record<string, Map<string, object>> = {}
+  for (const kind of ORDER) next[kind] = new Map(resources[kind])
+  const result = { ...resources, ...next } as Resources
+  for (const { kind, id, value } of changes) if (value === undefined && !isDeclared(kind, id)) next[kind]!.delete(id)
+  for (const kind of ORDER) {
+    for (const change of changes) {
+      const { id, value } = change
+      if (change.kind !== kind || value === undefined) continue
+      if (isDeclared(kind, id)) {
+        problems.refused(change, declaredTwice(kind, id))
+        continue
+      }
+      const dangling: WasmError[] = []
+      try {
+        next[kind]!.set(id, validate(SCHEMAS[kind], value, `${kind}.${id}`))
+        checkResource(result, kind, id, (error) => dangling.push(error))
+      } catch (error) {
+        next[kind]!.delete(id)
+        problems.refused(change, error as Error)
+        continue
+      }
+      for (const error of dangling) problems.dangling(change, error)
+    }
+  }
+  return result
+}
+
+function declaredTwice(kind: ResourceKind, id: string): WasmError {
+  return new FST_WASM_OPTIONS_INVALID(`${kind}.${id} is declared in the configuration as well`)
 }
 
 /** Puts the objects of before in place of those that have the same content: whoever compares them need not look inside. */

@@ -17,8 +17,10 @@ import {
   type ModuleLimits,
   Plugin,
   type PluginSettings,
+  type TickLease,
   UseReport
 } from '../host/index.ts'
+import { leaderWithoutRedis } from './services.ts'
 import { CallHosts } from './upstream/call-hosts.ts'
 
 /** Makes calls anywhere, or those of a plugin that may reach some hosts only. */
@@ -29,10 +31,13 @@ export interface SharedSettings
   extends Pick<PluginSettings, 'log' | 'sharedData' | 'queues' | 'metrics' | 'foreignFunctions'> {
   readonly httpCalls: Restrictable<HttpCallClient>
   readonly grpcCalls: Restrictable<GrpcClient>
+  /** Finds leaders; `undefined`: there is nothing that could. */
+  readonly leases: { of(plugin: string): TickLease } | undefined
 }
 
 /** What a plugin's declaration says of its instances. */
-export interface DeclaredSettings extends Omit<PluginSettings, keyof SharedSettings> {
+export interface DeclaredSettings extends Omit<PluginSettings, keyof SharedSettings | 'tickLease'> {
+  readonly tick: 'each' | 'leader'
   /** What its calls may reach; `undefined`: anything. */
   readonly hosts: CallHosts | undefined
 }
@@ -93,8 +98,10 @@ function moduleLimitsOf({ limits }: PluginDeclaration): ModuleLimits {
 
 /** The settings of a plugin, with its part of what all share. */
 export function settingsWith(declared: DeclaredSettings, shared: SharedSettings): PluginSettings & DeclaredSettings {
-  const { hosts } = declared
-  const settings = { ...declared, ...shared }
+  const { hosts, name, tick } = declared
+  const { leases, ...common } = shared
+  if (tick === 'leader' && leases === undefined) throw leaderWithoutRedis(name)
+  const settings = { ...declared, ...common, tickLease: tick === 'leader' ? leases?.of(name) : undefined }
   if (hosts === undefined) return settings
   return { ...settings, httpCalls: shared.httpCalls.within(hosts), grpcCalls: shared.grpcCalls.within(hosts) }
 }
@@ -104,6 +111,7 @@ function settingsOf(declaration: PluginDeclaration): DeclaredSettings {
   return {
     name,
     semantics: declaration.semantics ?? 'apisix',
+    tick: declaration.tick ?? 'each',
     vmId: declaration.vm_id ?? '',
     rootId: declaration.root_id ?? '',
     vmConfiguration: serialize(vm_conf ?? '', `plugins.${name}.vm_conf`),
@@ -128,6 +136,7 @@ function hasSettings(plugin: Plugin, wanted: DeclaredSettings): boolean {
   const settings = plugin.settings as PluginSettings & DeclaredSettings
   return (
     settings.semantics === wanted.semantics &&
+    settings.tick === wanted.tick &&
     settings.vmId === wanted.vmId &&
     settings.rootId === wanted.rootId &&
     settings.vmConfiguration.equals(wanted.vmConfiguration) &&
