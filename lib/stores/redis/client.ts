@@ -31,6 +31,7 @@ export function createClient(settings: RedisSettings, scripts: readonly Script[]
     autoResubscribe: false,
     maxRetriesPerRequest: 0,
     socketTimeout: silenceMs,
+    disableClientInfo: true,
     // What was the master is so no more: look for another one.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
     ...({ disconnectTimeout: DISCONNECT_MS } as object)

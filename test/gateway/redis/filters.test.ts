@@ -89,6 +89,20 @@ test('a filter that tries again and again while Redis is away comes to an end', 
   assert.equal((await request(url)).status, 503)
 })
 
+test('a limit of requests holds for two gateways together', { skip }, async (t) => {
+  const server = await RedisServer.start(t)
+  const plugins = [{ name: 'limit', file: fixture('rate-limit') }]
+  const make = () =>
+    startApp(t, { redis: redisOf(server), plugins }, (app) => {
+      const conf = { limit: 5, window_seconds: 86_400 * 365 }
+      app.get('/', { config: { wasm: { plugins: { limit: { conf } } } } }, async () => 'hello')
+    })
+  const gateways = [await make(), await make()]
+  const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => request(gateways[i % 2]!.url)))
+  const count = (status: number) => answers.filter((answer) => answer.status === status).length
+  assert.deepEqual([count(200), count(429)], [5, 15])
+})
+
 test('an item that a filter of one gateway puts into a queue is taken by a filter of another one', {
   skip
 }, async (t) => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -194,6 +195,38 @@ test('an object that is wrong is left out and named, and the rest works; mended,
   await eventually('it is in effect', async () => (await statusOf(`${url}/plugin2`)) === 200)
   await expectStatus(admin('PUT', '/routes/text', route('/text')), 201)
   await eventually('so is this', async () => (await statusOf(`${first.url}/text`)) === 200)
+})
+
+test('the user that the documents describe may do all that gateways do', { skip }, async (t) => {
+  const server = await RedisServer.start(t)
+  const page = await readFile(join(import.meta.dirname, '../../../docs/many-machines.md'), 'utf8')
+  const rules = /needs no more than `([^`]+)`/.exec(page)![1]!.split(/\s+/)
+  await server.control.call('ACL', 'SETUSER', 'gateway', 'reset', 'on', '>pass', ...rules)
+  const redis = { url: server.url.replace('//', '//gateway:pass@'), timeout_ms: 5000 }
+  const ticking = {
+    tick: [
+      { op: 'shared_count', name: 'ticks' },
+      { op: 'enqueue', name: 'q', value: 'item' }
+    ]
+  }
+  const conf = {
+    start: [
+      { op: 'register_queue', name: 'q' },
+      { op: 'tick', ms: 20 }
+    ],
+    ...ticking,
+    queue: [{ op: 'dequeue', name: 'q' }]
+  }
+  const plugins = scripted({ name: 'a', tick: 'leader', conf })
+  const { admin, lines, filterLog } = await start(t, server, { redis, plugins })
+  await expectStatus(admin('PUT', '/upstreams/u', { nodes: {} }), 201)
+  await expectStatus(admin('DELETE', '/upstreams/u'), 200)
+  await eventually('it counts', async () => filterLog().some((line) => line.startsWith('shared ticks=3')))
+  await eventually('it takes', async () => filterLog().includes('queue q=item'))
+  assert.deepEqual(
+    lines.filter(({ level }) => level >= 40).map(({ msg }) => msg),
+    []
+  )
 })
 
 test('a gateway without an Admin API follows too', { skip }, async (t) => {
