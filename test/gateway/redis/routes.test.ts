@@ -229,6 +229,18 @@ test('the user that the documents describe may do all that gateways do', { skip 
   )
 })
 
+test('gateways have the same routes in a cluster', { skip }, async (t) => {
+  const server = await RedisServer.start(t, '--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1')
+  await server.beCluster()
+  const redis = { cluster: [{ host: '127.0.0.1', port: server.port }], timeout_ms: 5000 }
+  const [a, b] = [await start(t, server, { redis }), await start(t, server, { redis })]
+  for (const [i, { admin }] of [a, b, a].entries())
+    await expectStatus(admin('PUT', `/upstreams/${i}`, { nodes: {} }), 201)
+  for (const gateway of [a, b]) {
+    await eventually('it has all', async () => (await listed(gateway, 'upstreams')).join() === '0,1,2')
+  }
+})
+
 test('a gateway without an Admin API follows too', { skip }, async (t) => {
   const server = await RedisServer.start(t)
   const { node } = await upstreamOf(t)

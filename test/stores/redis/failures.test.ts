@@ -222,9 +222,7 @@ test('a hundred times connections are lost, and it heals each time', { skip }, a
 
 test('a cluster serves values and queues, without copies', { skip }, async (t) => {
   const server = await RedisServer.start(t, '--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1')
-  await server.control.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
-  const isOk = async () => String(await server.control.call('CLUSTER', 'INFO')).includes('cluster_state:ok')
-  while (!(await isOk())) await sleep(50)
+  await server.beCluster()
   const nodes = [{ host: '127.0.0.1', port: server.port }]
   const a = await connect(t, server, { cluster: nodes })
   const b = await connect(t, server, { cluster: nodes })
@@ -243,3 +241,24 @@ test('a cluster serves values and queues, without copies', { skip }, async (t) =
   a.stores.queues.enqueue(a.stores.queues.resolve('', 'q')!, Buffer.from('item'))
   await eventually('the item comes', () => items.includes('item'))
 })
+
+test('when Sentinel makes a replica the master, what was written there is read from it', { skip }, async (t) => {
+  const master = await RedisServer.start(t)
+  const replica = await RedisServer.start(t, '--replicaof', '127.0.0.1', String(master.port))
+  const sentinel = await RedisServer.sentinel(t, 'main', master)
+  const own = { url: undefined, options: { sentinels: [{ host: '127.0.0.1', port: sentinel.port }], name: 'main' } }
+  const seen = await connect(t, master, own)
+  assert.equal(seen.stores.sharedData.set('', 'k', value, 0), true)
+  await waitFor(async () => (await replica.control.exists('wasm:data:0::k')) === 1)
+  await waitFor(async () => ((await sentinel.control.call('SENTINEL', 'REPLICAS', 'main')) as unknown[]).length === 1)
+  await master.kill()
+  await waitFor(async () => ((await replica.control.call('ROLE')) as string[])[0] === 'master')
+  await eventually('it is found', () => text(seen.stores.sharedData.get('', 'k')) === 'v')
+  assert.equal(seen.stores.sharedData.set('', 'k', Buffer.from('w'), 0), true)
+  assert.equal((await replica.control.getBuffer('wasm:data:0::k'))!.toString('latin1', 4), 'w')
+})
+
+async function waitFor(condition: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 2000 && !(await condition()); i++) await sleep(10)
+  assert.ok(await condition())
+}

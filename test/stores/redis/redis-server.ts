@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
@@ -24,10 +26,13 @@ export class RedisServer {
   readonly port: number
   readonly #args: readonly string[]
   readonly #folder: string
+  /** A Sentinel's, which it writes to */
+  readonly #file: string | undefined
   #child: ChildProcess | undefined
   #control: Redis | undefined
 
-  private constructor(port: number, folder: string, args: readonly string[]) {
+  private constructor(port: number, folder: string, args: readonly string[], file?: string) {
+    this.#file = file
     this.port = port
     this.#folder = folder
     this.#args = args
@@ -39,6 +44,24 @@ export class RedisServer {
     t.after(() => server.kill())
     await server.start()
     return server
+  }
+
+  /** Starts a Sentinel that alone decides when a replica becomes the master. */
+  static async sentinel(t: TestContext, name: string, master: RedisServer): Promise<RedisServer> {
+    const path = await folder(t)
+    const file = join(path, 'sentinel.conf')
+    const lines = [`monitor ${name} 127.0.0.1 ${master.port} 1`, `down-after-milliseconds ${name} 300`]
+    await writeFile(file, lines.map((line) => `sentinel ${line}\n`).join(''))
+    const sentinel = new RedisServer(await freePort(), path, ['--sentinel'], file)
+    t.after(() => sentinel.kill())
+    await sentinel.start()
+    return sentinel
+  }
+
+  /** Of one that was started for it: a cluster of one node. */
+  async beCluster(): Promise<void> {
+    await this.control.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
+    while (!String(await this.control.call('CLUSTER', 'INFO')).includes('cluster_state:ok')) await sleep(50)
   }
 
   get url(): string {
@@ -55,15 +78,16 @@ export class RedisServer {
   }
 
   async start(): Promise<void> {
-    const own = ['--port', String(this.port), '--dir', this.#folder, '--save', '', '--appendonly', 'yes']
-    const fixed = ['--appendfsync', 'always', '--bind', '127.0.0.1', '--enable-debug-command', 'yes']
-    const child = spawn('redis-server', [...own, ...fixed, ...this.#args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const common = ['--port', String(this.port), '--dir', this.#folder, '--bind', '127.0.0.1']
+    const kept = ['--save', '', '--appendonly', 'yes', '--appendfsync', 'always', '--enable-debug-command', 'yes']
+    const own = this.#file === undefined ? [...common, ...kept] : [this.#file, ...common]
+    const child = spawn('redis-server', [...own, ...this.#args], { stdio: ['ignore', 'pipe', 'inherit'] })
     this.#child = child
     let output = ''
     child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       output += text
     })
-    for (let i = 0; i < 1000 && !output.includes('Ready to accept connections'); i++) {
+    for (let i = 0; i < 1000 && !/Ready to accept connections|Sentinel ID is/.test(output); i++) {
       assert.equal(child.exitCode, null, output)
       await sleep(10)
     }
