@@ -1,18 +1,14 @@
 import { type ConfigFileContent, configFilesOf, readConfigFiles } from '../config/file.ts'
 import {
-  type Change,
   checkOptions,
   foreignFunctionsOf,
   isDangling,
-  keepUnchanged,
   loadResources,
   type Resources,
-  type StoredProblems,
-  withChanges,
-  withResource,
-  withStored
+  withResource
 } from '../config/resources.ts'
 import type { Options } from '../config/schema.ts'
+import { type Change, keepUnchanged, type StoredProblems, withChanges, withStored } from '../config/stored.ts'
 import { type FileWatch, watchFiles } from '../config/watch.ts'
 import { FST_WASM_CONFIG_UNREADABLE, FST_WASM_STORE_FAILED } from '../errors.ts'
 import { foreignFunctionsWith, type Logger, type Plugin, type PluginStatus } from '../host/index.ts'
