@@ -1,7 +1,7 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { Generations } from './generations.ts'
-import { Asking, MAX_KEY, type Operation, Result } from './mailbox.ts'
+import { Asking, MAX_KEY, type Operation, REFUSED, Result } from './mailbox.ts'
 import type { RedisSettings, StoreLog } from './settings.ts'
 import type { FromWorker, ToWorker, WorkerData } from './worker.ts'
 
@@ -9,8 +9,10 @@ import type { FromWorker, ToWorker, WorkerData } from './worker.ts'
 const RESPAWN_MS = 200
 /** Milliseconds that a worker may take to close. */
 const CLOSE_MS = 1000
+/** How long it is not said again that Redis refuses something. */
+const QUIET_MS = 60_000
 /** How long a start waits for Redis at most. */
-const READY_MS = 3000
+const READY_MS = 5000
 
 /** The worker of the sources: a thread does not know by itself what its parent has learned of TypeScript. */
 const SOURCE = `import('tsx/esm/api').then(({ register }) => {
@@ -60,6 +62,7 @@ export class Bridge {
   #lastError: string | null = null
   /** Whether it has been said that something fails, and not yet that it works again. */
   #isSaid = false
+  #refusedAt = Number.NEGATIVE_INFINITY
   #ready: (() => void) | undefined
   #closed = false
 
@@ -122,8 +125,10 @@ export class Bridge {
     }
     if (result === Result.unavailable || result === Result.unknown) {
       this.#failures++
-      this.#fail(this.answer.toString())
-    } else if (this.#isSaid) this.#works()
+      this.#lastError = this.answer.toString()
+      // What comes of a connection that is lost the worker tells by itself.
+      if (this.number === REFUSED) this.#refused()
+    }
     return result
   }
 
@@ -225,16 +230,20 @@ export class Bridge {
     }
   }
 
-  #down(reason: string): void {
-    if (!this.#isSaid) this.#outages++
-    this.#fail(reason)
+  /** Redis has answered with an error. Others may get what they want by turns. */
+  #refused(): void {
+    const now = performance.now()
+    if (now - this.#refusedAt < QUIET_MS) return
+    this.#refusedAt = now
+    this.#log.error({}, `redis: ${this.#lastError}`)
   }
 
   /** Said once, until it works again. */
-  #fail(reason: string): void {
+  #down(reason: string): void {
     this.#lastError = reason
     if (this.#isSaid || this.#closed) return
     this.#isSaid = true
+    this.#outages++
     this.#log.error({ reason }, `redis: ${reason}; what filters share is not available`)
   }
 

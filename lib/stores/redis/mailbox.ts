@@ -24,6 +24,9 @@ export const Result = {
 } as const
 export type Result = (typeof Result)[keyof typeof Result]
 
+/** The number that comes with a failure which is Redis's answer, and not that of a connection. */
+export const REFUSED = 1
+
 /** The numbers at the begin of the memory. */
 const Word = {
   state: 0,

@@ -1,6 +1,6 @@
 import { isRefusal, run } from './client.ts'
 import { type Link, reasonOf } from './link.ts'
-import { type Answering, MAX_BYTES, Operation, type Question, Result } from './mailbox.ts'
+import { type Answering, MAX_BYTES, Operation, type Question, REFUSED, Result } from './mailbox.ts'
 import type { QueueLink } from './queue-link.ts'
 import { SET } from './scripts.ts'
 import type { RedisSettings } from './settings.ts'
@@ -8,6 +8,9 @@ import type { RedisSettings } from './settings.ts'
 /** Bytes of the number in front of a value. */
 const NUMBER_SIZE = 4
 const ANY = Buffer.alloc(0)
+
+/** What stands there was written by somebody else. */
+class NoValue extends Error {}
 
 /** Does what the thread of the filters asks for. */
 export class Operations {
@@ -33,7 +36,7 @@ export class Operations {
     }
     this.#do(question).catch((error: Error) => {
       const reason = Buffer.from(reasonOf(error).slice(0, 1000))
-      this.#mailbox.answer(question, resultOf(error), 0, reason)
+      this.#mailbox.answer(question, resultOf(error), isConnectionLost(error) ? 0 : REFUSED, reason)
     })
   }
 
@@ -69,7 +72,8 @@ export class Operations {
 
   #answerValue(question: Question, result: Result, bytes: Buffer): void {
     const length = bytes.length - NUMBER_SIZE
-    if (length < 0 || length > MAX_BYTES) throw new Error(`${question.key.toString('latin1')} is no value of a filter`)
+    if (length < 0 || length > MAX_BYTES)
+      throw new NoValue(`${question.key.toString('latin1')} is no value of a filter`)
     this.#mailbox.answer(question, result, bytes.readUInt32LE(0), bytes.subarray(NUMBER_SIZE))
   }
 
@@ -95,8 +99,13 @@ export class Operations {
   }
 }
 
+/** Whether nobody knows what Redis has done. */
+function isConnectionLost(error: Error): boolean {
+  return !isRefusal(error) && !(error instanceof NoValue)
+}
+
 function resultOf(error: Error): Result {
-  if (!isRefusal(error)) return Result.unknown
+  if (isConnectionLost(error)) return Result.unknown
   return /\bOOM\b/.test(error.message) ? Result.full : Result.unavailable
 }
 

@@ -6,6 +6,9 @@ import type { Bridge } from './bridge.ts'
 import { MAX_BYTES, Operation, Result } from './mailbox.ts'
 import { scopeOf } from './settings.ts'
 
+/** Queues that the filters of a process may register. */
+const MAX_QUEUES = 1024
+
 const NOTHING = new Uint8Array()
 
 interface Queue {
@@ -42,6 +45,7 @@ export class RedisQueues implements Queues {
     const id = idOf(fullName)
     let queue = this.#registered.get(id)
     if (queue === undefined) {
+      if (this.#registered.size >= MAX_QUEUES) return { id: 0, unregister() {} }
       queue = { announcer: new QueueAnnouncer(id), isRefused: false }
       this.#registered.set(id, queue)
       this.#known.add(id)

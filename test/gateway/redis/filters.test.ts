@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify from 'fastify'
 import wasmGateway, { type WasmGatewayOptions } from '../../../lib/index.ts'
-import { fixture, startApp } from '../../app.ts'
+import { fixture, startApp, type TestApp } from '../../app.ts'
 import { eventually } from '../../eventually.ts'
 import { request } from '../../http.ts'
 import { RedisServer, skip } from '../../stores/redis/redis-server.ts'
@@ -18,17 +18,24 @@ function redisOf({ url }: RedisServer, timeout_ms: number = 5000) {
 }
 
 /** A gateway whose routes have one filter each, which runs a script for each request. */
-function start(
+async function start(
   t: TestContext,
   redis: WasmGatewayOptions['redis'],
   scripts: Record<string, object[]>,
   own: object = {}
 ) {
-  return startApp(t, { redis: redis!, plugins: scripted({ name: 'a', ...own }) }, (app) => {
+  const started = await startApp(t, { redis: redis!, plugins: scripted({ name: 'a', ...own }) }, (app) => {
     for (const [url, steps] of Object.entries(scripts)) {
       app.get(url, { config: { wasm: { plugins: { a: { conf: { request_headers: steps } } } } } }, async () => 'hello')
     }
   })
+  await connected(started)
+  return started
+}
+
+/** On a busy machine a thread starts slowly. */
+function connected({ app }: Pick<TestApp, 'app'>): Promise<void> {
+  return eventually('it is connected', () => app.wasmGateway.status().redis?.connected === true)
 }
 
 test('filters of two gateways count in one number', { skip }, async (t) => {
@@ -98,6 +105,7 @@ test('a limit of requests holds for two gateways together', { skip }, async (t) 
       app.get('/', { config: { wasm: { plugins: { limit: { conf } } } } }, async () => 'hello')
     })
   const gateways = [await make(), await make()]
+  await Promise.all(gateways.map(connected))
   const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => request(gateways[i % 2]!.url)))
   const count = (status: number) => answers.filter((answer) => answer.status === status).length
   assert.deepEqual([count(200), count(429)], [5, 15])

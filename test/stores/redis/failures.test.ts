@@ -132,7 +132,7 @@ test('a Redis that became a replica takes nothing; when it is the master again i
 
 test('a password that is refused is said, once, and when it is right it works', { skip }, async (t) => {
   const server = await RedisServer.start(t, '--requirepass', 'right')
-  const wrong = await connect(t, { url: server.url.replace('//', '//:wrong@') })
+  const wrong = await connect(t, { url: server.url.replace('//', '//:wrong@') }, { isAway: true })
   assert.equal(wrong.stores.sharedData.get('', 'k'), 'unavailable')
   assert.equal(wrong.waits, 0)
   assert.equal(errorsOf(wrong).length, 1)
@@ -145,7 +145,7 @@ test('nobody listens where Redis should be: the start does not wait for it, and 
   skip
 }, async (t) => {
   const port = await freePort()
-  const seen = await connect(t, { url: `redis://127.0.0.1:${port}` })
+  const seen = await connect(t, { url: `redis://127.0.0.1:${port}` }, { isAway: true })
   assert.equal(seen.stores.sharedData.get('', 'k'), 'unavailable')
   assert.match(errorsOf(seen).join(), /ECONNREFUSED/)
   assert.equal(errorsOf(seen).length, 1)

@@ -15,6 +15,7 @@ const settings = { url, options: {}, cluster: undefined, prefix: 'wasm:', timeou
 const stores = new Stores(settings, { info: quiet, warn: quiet, error: quiet }, quiet, 1000)
 const { sharedData, queues } = stores
 await stores.ready()
+while (!stores.status.connected) await sleep(10)
 process.on('disconnect', () => process.exit())
 process.on('message', async (task: Task) => process.send!(await run(task)))
 process.send!('ready')

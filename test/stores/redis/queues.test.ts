@@ -94,6 +94,13 @@ test('an item that is too long, or finds no room, is refused', { skip }, async (
   assert.equal(a.dequeue(id)?.length, 64 * 1024)
 })
 
+test('a process registers so many queues, and one that is registered is found again', { skip }, async (t) => {
+  const { a } = await two(t)
+  const ids = Array.from({ length: 1025 }, (_, i) => a.register('', `q${i}`, nobody).id)
+  assert.equal(ids.indexOf(0), 1024)
+  assert.equal(a.register('', 'q0', nobody).id, ids[0])
+})
+
 test('while Redis is away a queue seems empty and takes nothing; then who has registered is told of all', {
   skip
 }, async (t) => {
