@@ -1,10 +1,12 @@
 // Starts each example, and what `npm start` runs; sends the curl lines of its comments (of `npm start`: those that it prints),
 // and checks the answers. Runs the tests of the filters in examples/filters.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkCurl, curlLines, freePort, withServer } from './curl.js'
+
+const hasRedis = () => spawnSync('redis-server', ['--version']).status === 0
 
 const root = join(import.meta.dirname, '..')
 const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
@@ -19,6 +21,14 @@ for (const [i, { name, args }] of examples.entries()) {
   const port = await freePort()
   const signal = i % 2 === 0 ? 'SIGTERM' : 'SIGINT'
   let count = 0
+  if (
+    args[0].startsWith('examples') &&
+    (await readFile(join(root, args[0]), 'utf8')).includes('redis-server') &&
+    !hasRedis()
+  ) {
+    process.stdout.write(`${name}: skipped, there is no redis-server\n`)
+    continue
+  }
   await withServer(args, { port, cwd: root, signal }, async (log) => {
     const text = args.length === 1 ? await readFile(join(root, args[0]), 'utf8') : log()
     for (const line of curlLines(text.replaceAll(':3000', `:${port}`))) {

@@ -5,7 +5,7 @@ import { type ConfOf, definePlugin } from './config/define-plugin.ts'
 import { readConfigFiles } from './config/file.ts'
 import { checkOptions } from './config/resources.ts'
 import type * as schema from './config/schema.ts'
-import type { Options, PluginEntry, RouteConfig } from './config/schema.ts'
+import type { Options, PluginEntry, RouteConfig, Store } from './config/schema.ts'
 import * as errors from './errors.ts'
 import { Configuration } from './gateway/configuration.ts'
 import { addHooks, kProxied, kUnfiltered } from './gateway/hooks.ts'
@@ -24,6 +24,13 @@ import { createProxy, type ProxyHandler } from './gateway/upstream/proxy.ts'
 import type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 import { Upstreams } from './gateway/upstream/upstreams.ts'
 import { MemoryQueues, MemorySharedData, type Plugin, type PluginStatus } from './host/index.ts'
+import { beginLong } from './host/metering/clock.ts'
+import { FileResourceStore } from './stores/file-resource-store.ts'
+import { MemoryResourceStore } from './stores/memory-resource-store.ts'
+import type { RedisStatus } from './stores/redis/bridge.ts'
+import type { RedisStores } from './stores/redis/redis-stores.ts'
+import type { RedisSettings, StoreLog } from './stores/redis/settings.ts'
+import type { ResourceStore } from './stores/resource-store.ts'
 
 export { type ConfOf, type DefinedPlugin, definePlugin } from './config/define-plugin.ts'
 export type { ForeignFunction, PluginDeclaration, PluginEntry, Timeout, Upstream } from './config/schema.ts'
@@ -31,6 +38,7 @@ export type { ForeignFunction, PluginDeclaration, PluginEntry, Timeout, Upstream
 export * from './errors.ts'
 export type { UpstreamStatus } from './gateway/upstream/upstream.ts'
 export type { CallbackMessage, HttpCallMessage, PluginStatus } from './host/index.ts'
+export type { RedisStatus } from './stores/redis/bridge.ts'
 
 /**
  * The plugins whose configurations are typed by their name, for an application to add to:
@@ -73,7 +81,7 @@ export interface WasmGateway {
    */
   readonly metrics: Registry
   /** What is loaded and alive. */
-  status(): { plugins: PluginStatus[]; upstreams: UpstreamStatus[]; routes: number }
+  status(): { plugins: PluginStatus[]; upstreams: UpstreamStatus[]; routes: number; redis: RedisStatus | null }
   /**
    * Whether the filters can do their work, for a liveness probe or @fastify/under-pressure: not while one whose `fail` is
    * `closed` has failed again and again and is not started for a while, or none of its configurations could be started.
@@ -130,31 +138,45 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   const options = checkOptions(input)
   const files = await readConfigFiles(options)
   const services = servicesOf(options, files)
-  const { admin, store, ignored } = services
+  const { admin, store, redis: redisSettings, ignored } = services
   if (ignored.length > 0) {
     const hint = admin === undefined && ignored.includes('deployment') ? '; an Admin API wants `admin: { key }`' : ''
     const names = ignored.join(', ')
     app.log.warn({ sections: ignored }, `sections of the configuration that have no effect here: ${names}${hint}`)
   }
+  const redis = redisSettings && (await connectRedis(redisSettings, app.log))
   const agents = new Agents()
   const upstreams = new Upstreams((id) => configuration.plans.upstream(id), app.log)
   const httpCalls = new HttpCalls(agents, app.log, upstreams)
   const grpcCalls = new GrpcCalls(upstreams, app.log)
   const metrics = new GatewayMetrics(services.metrics !== undefined, () => configuration.status())
   const recorder = services.inspector === undefined ? undefined : new Recorder()
-  const configuration: Configuration = new Configuration(options, store, {
+  const configuration: Configuration = new Configuration(options, openStore(store, redis), {
     log: app.log,
     httpCalls,
     grpcCalls,
-    sharedData: new MemorySharedData(),
-    queues: new MemoryQueues(),
+    sharedData: redis?.sharedData ?? new MemorySharedData(),
+    queues: redis?.queues ?? new MemoryQueues(),
+    leases: redis?.leases,
     metrics: metrics.ofFilters,
     countsOf: (plugin) => metrics.countsOf(plugin),
     observer: recorder
   })
   const upgrades = new Upgrades(app)
   configuration.plans.onWebsockets = (wanted) => upgrades.accept(wanted)
-  await configuration.load(files)
+  const close = async () => {
+    await configuration.close()
+    grpcCalls.close()
+    await agents.close()
+    await redis?.close()
+  }
+  try {
+    await configuration.load(files)
+  } catch (error) {
+    // Nobody closes what did not start.
+    await close()
+    throw error
+  }
 
   const proxy = await createProxy(app, agents)
   const routes: DeclaredRoute[] = []
@@ -164,7 +186,8 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
     status: () => ({
       plugins: configuration.status(),
       upstreams: [...configuration.plans.upstreams].map((upstream) => upstream.status()),
-      routes: configuration.plans.size
+      routes: configuration.plans.size,
+      redis: redis?.status ?? null
     }),
     health: () => configuration.health(),
     printWasm: () => printWasm(configuration.plans, routes),
@@ -193,10 +216,21 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   app.addHook('onClose', async () => {
     clearTimeout(drain)
     clearInterval(idle)
-    await configuration.close()
-    grpcCalls.close()
-    await agents.close()
+    await close()
   })
+}
+
+/** Without it nothing of Redis is loaded. */
+async function connectRedis(settings: RedisSettings, log: StoreLog): Promise<RedisStores> {
+  const { RedisStores } = await import('./stores/redis/redis-stores.ts')
+  const redis = new RedisStores(settings, log, beginLong)
+  await redis.ready()
+  return redis
+}
+
+function openStore(store: Store | undefined, redis: RedisStores | undefined): ResourceStore {
+  if (store?.file !== undefined) return new FileResourceStore(store.file)
+  return store?.redis === true ? redis!.resources() : new MemoryResourceStore()
 }
 
 async function callForeignFunction(

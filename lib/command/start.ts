@@ -75,7 +75,8 @@ export function isolated(log: Logger, upstreams: ReadonlySet<string>): SharedSet
     sharedData: new MemorySharedData(),
     queues: new MemoryQueues(),
     metrics: new Metrics(),
-    foreignFunctions: foreignFunctionsWith([])
+    foreignFunctions: foreignFunctionsWith([]),
+    leases: { of: () => ({ isHeld: false, want: () => nothing }) }
   }
 }
 

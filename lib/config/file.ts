@@ -71,7 +71,7 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
     const plugins = (wasm?.plugins ?? []).map((plugin) =>
       plugin.file === undefined ? plugin : { ...plugin, file: here(plugin.file) }
     )
-    const kept = store === undefined ? {} : { store: { file: here(store.file) } }
+    const kept = store && { store: store.file === undefined ? store : { ...store, file: here(store.file) } }
     return { path, ...rest, ...kept, plugins, ignored, hasEnd, isEmpty }
   }
   try {

@@ -1,11 +1,10 @@
-import { isDeepStrictEqual } from 'node:util'
 import {
   FST_WASM_OPTIONS_INVALID,
   FST_WASM_PLUGIN_UNKNOWN,
   FST_WASM_REFERENCE_UNKNOWN,
   type WasmError
 } from '../errors.ts'
-import type { ResourceKind, StoredResource } from '../stores/resource-store.ts'
+import type { ResourceKind } from '../stores/resource-store.ts'
 import { compileVars } from './expression.ts'
 import type { ConfigFileContent } from './file.ts'
 import { checkHosts } from './hosts.ts'
@@ -35,7 +34,7 @@ export interface Resources {
   readonly global_rules: ReadonlyMap<string, GlobalRule>
 }
 
-const SCHEMAS = {
+export const SCHEMAS = {
   routes: Route,
   services: Service,
   upstreams: Upstream,
@@ -209,7 +208,7 @@ function checkPlugin(plugin: PluginDeclaration, { upstreams }: Resources): void 
 type OnMissing = (error: WasmError) => void
 
 /** Checks one object against all others. */
-function checkResource(resources: Resources, kind: ResourceKind, id: string, missing?: OnMissing): void {
+export function checkResource(resources: Resources, kind: ResourceKind, id: string, missing?: OnMissing): void {
   const place = `${kind}.${id}`
   if (kind === 'upstreams') {
     checkUpstream(resources.upstreams.get(id)!, place)
@@ -254,61 +253,6 @@ export function withResource(
   const next = { ...resources, [kind]: items }
   if (value !== undefined) checkResource(next, kind, id)
   return next
-}
-
-/** In this order what an object refers to comes before it. */
-const ORDER = ['upstreams', 'services', 'plugin_configs', 'global_rules', 'routes'] as const
-
-/** What there is to say of objects of a store. */
-export interface StoredProblems {
-  /** Of each one that cannot be added, why. */
-  refused(object: StoredResource, error: Error): void
-  /** Of each one that refers to what is not there: it is added all the same. */
-  dangling(object: StoredResource, error: Error): void
-}
-
-/** Adds what a store holds to what is declared. */
-export function withStored(
-  declared: Resources,
-  stored: ReadonlyMap<ResourceKind, ReadonlyMap<string, StoredResource>>,
-  problems: StoredProblems
-): Resources {
-  const resources = { ...declared }
-  for (const kind of ORDER) {
-    const items = new Map<string, object>(declared[kind])
-    Object.assign(resources, { [kind]: items })
-    for (const object of stored.get(kind)?.values() ?? []) {
-      const dangling: WasmError[] = []
-      try {
-        if (items.has(object.id)) {
-          throw new FST_WASM_OPTIONS_INVALID(`${kind}.${object.id} is declared in the configuration as well`)
-        }
-        items.set(object.id, validate(SCHEMAS[kind], object.value, `${kind}.${object.id}`))
-        checkResource(resources, kind, object.id, (error) => dangling.push(error))
-      } catch (error) {
-        if (!declared[kind].has(object.id)) items.delete(object.id)
-        problems.refused(object, error as Error)
-        continue
-      }
-      for (const error of dangling) problems.dangling(object, error)
-    }
-  }
-  return resources
-}
-
-/** Puts the objects of before in place of those that have the same content: whoever compares them need not look inside. */
-export function keepUnchanged(before: Resources, next: Resources): Resources {
-  const kept: Record<string, ReadonlyMap<string, object>> = {}
-  for (const kind of ['plugins', ...ORDER] as const) {
-    const previous = before[kind] as ReadonlyMap<string, object>
-    const items = new Map<string, object>()
-    for (const [id, item] of next[kind] as ReadonlyMap<string, object>) {
-      const old = previous.get(id)
-      items.set(id, old !== undefined && isDeepStrictEqual(old, item) ? old : item)
-    }
-    kept[kind] = items
-  }
-  return kept as unknown as Resources
 }
 
 /** Whether an object refers to what is not there. */

@@ -54,6 +54,8 @@ export const PluginDeclaration = Type.Object(
     vm_conf: Optional(Type.Union([Type.String(), Type.Record(Type.String(), Type.Unknown())])),
     vm_id: Optional(Type.String({ default: '' })),
     root_id: Optional(Type.String({ default: '' })),
+    /** Whether its ticks run in each process, or in one at a time of all that share a Redis. */
+    tick: Optional(Type.Enum(['each', 'leader'], { default: 'each' })),
     /** When it fails: 503, or on without it. */
     fail: Optional(Type.Enum(['closed', 'open'], { default: 'closed' })),
     env: Optional(Type.Record(Type.String(), Type.String({ pattern: '^[^\\u0000]*$' }), { default: {} })),
@@ -360,8 +362,56 @@ export const Inspector = Type.Object(
   closed
 )
 
-/** Where the objects that the Admin API writes are kept: in memory, or in a file. */
-const Store = Type.Object({ file: Type.String({ minLength: 1 }) }, closed)
+/** Where the objects that the Admin API writes are kept: in memory, in a file, or in Redis. Exactly one; checked by hand. */
+const Store = Type.Object(
+  { file: Optional(Type.String({ minLength: 1 })), redis: Optional(Type.Literal(true)) },
+  closed
+)
+
+const RedisAddress = Type.Object(
+  { host: Type.String({ minLength: 1 }), port: Optional(Type.Integer({ minimum: 1, maximum: 65535 })) },
+  closed
+)
+
+/** Where Redis is. The keys of ioredis keep ioredis's spelling. */
+const RedisConnection = Type.Object(
+  {
+    /** `redis://user:password@host:port/db`, or `rediss://` */
+    url: Optional(Type.String({ minLength: 1 })),
+    host: Optional(Type.String({ minLength: 1 })),
+    port: Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
+    /** Of a socket of this machine */
+    path: Optional(Type.String({ minLength: 1 })),
+    family: Optional(Type.Enum([0, 4, 6])),
+    db: Optional(Type.Integer({ minimum: 0 })),
+    username: Optional(Type.String()),
+    password: Optional(Type.String()),
+    /** As of Node's `tls.connect`, no functions */
+    tls: Optional(Type.Union([Type.Boolean(), Type.Record(Type.String(), Type.Unknown())])),
+    /** Of Sentinel, which tells where the master `name` is */
+    sentinels: Optional(Type.Array(RedisAddress, { minItems: 1 })),
+    name: Optional(Type.String({ minLength: 1 })),
+    sentinelUsername: Optional(Type.String()),
+    sentinelPassword: Optional(Type.String()),
+    enableTLSForSentinelMode: Optional(Type.Boolean()),
+    /** Nodes of a cluster, which tell of the others */
+    cluster: Optional(Type.Array(RedisAddress, { minItems: 1 })),
+    /** By the address that Sentinel or a cluster tells: the one to use */
+    natMap: Optional(Type.Record(Type.String(), RedisAddress)),
+    /** Milliseconds */
+    connectTimeout: Optional(Type.Integer({ minimum: 1, default: 2000 })),
+    connectionName: Optional(Type.String({ minLength: 1 })),
+    /** What all keys and channels begin with: gateways with the same one share everything. */
+    keyPrefix: Optional(Type.String({ default: 'wasm:' })),
+    /** Milliseconds that a filter waits for an answer */
+    timeout_ms: Optional(Type.Integer({ minimum: 1, default: 50 })),
+    /** Seconds that shared data is kept after it was set, by `vm_id`; of others for ever */
+    ttl: Optional(Type.Record(Type.String(), Type.Number({ minimum: 0.001, maximum: 1_000_000 })))
+  },
+  closed
+)
+
+const Redis = Type.Union([Type.String({ minLength: 1 }), RedisConnection])
 
 /** What filters call by its name: bytes in, bytes or nothing out. */
 export type ForeignFunction = (parameters: Buffer) => Uint8Array | undefined
@@ -378,6 +428,7 @@ export const Options = Type.Object(
     ),
     admin: Optional(Admin),
     store: Optional(Store),
+    redis: Optional(Redis),
     metrics: Optional(MetricsOptions),
     inspector: Optional(Inspector)
   },
@@ -393,6 +444,7 @@ export const ConfigFile = Type.Object(
     listen: Optional(Listen),
     admin: Optional(Admin),
     store: Optional(Store),
+    redis: Optional(Redis),
     metrics: Optional(MetricsOfFile),
     inspector: Optional(Inspector)
   },
@@ -412,6 +464,8 @@ export type Admin = Static<typeof Admin>
 export type MetricsOptions = Static<typeof MetricsOptions>
 export type Inspector = Static<typeof Inspector>
 export type Listen = Static<typeof Listen>
+export type Store = Static<typeof Store>
+export type Redis = Static<typeof Redis>
 export type RouteConfig = Static<typeof RouteConfig>
 export type Options = Static<typeof Options>
 export type ConfigFile = Static<typeof ConfigFile>

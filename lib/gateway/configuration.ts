@@ -3,22 +3,30 @@ import {
   checkOptions,
   foreignFunctionsOf,
   isDangling,
-  keepUnchanged,
   loadResources,
   type Resources,
-  type StoredProblems,
-  withResource,
-  withStored
+  withResource
 } from '../config/resources.ts'
 import type { Options } from '../config/schema.ts'
+import { type Change, keepUnchanged, type StoredProblems, withChanges, withStored } from '../config/stored.ts'
 import { type FileWatch, watchFiles } from '../config/watch.ts'
-import { FST_WASM_CONFIG_UNREADABLE } from '../errors.ts'
+import { FST_WASM_CONFIG_UNREADABLE, FST_WASM_STORE_FAILED } from '../errors.ts'
 import { foreignFunctionsWith, type Logger, type Plugin, type PluginStatus } from '../host/index.ts'
-import { RESOURCE_KINDS, type ResourceKind, type ResourceStore, type StoredResource } from '../stores/resource-store.ts'
+import {
+  RESOURCE_KINDS,
+  type ResourceKind,
+  type ResourceStore,
+  type StoreChanges,
+  StoreConflict,
+  type StoredResource
+} from '../stores/resource-store.ts'
 import type { AdminTarget } from './admin/target.ts'
 import { Plans } from './plans.ts'
 import { loadPlugins, type SharedSettings } from './plugins.ts'
 import { StandingContexts } from './standing-contexts.ts'
+
+/** So often a write is tried while others write too. */
+const MAX_CONFLICTS = 50
 
 /**
  * The configuration that is in effect: of the options, of the files that they name, and of what the Admin API has written. It is
@@ -40,6 +48,11 @@ export class Configuration implements AdminTarget {
   readonly #shared: SharedSettings
   readonly #log: Logger
   #watch: FileWatch | undefined
+  /** Whether it is going to be looked for what others have written. */
+  #isFollowing = false
+  /** Whether it has been said that this fails, and not yet that it works again. */
+  #isBehind = false
+  #isClosed = false
   /** Those that ended with `#END`. */
   readonly #endedFiles: Set<string> = new Set()
   /** Those in which there was something. */
@@ -79,11 +92,10 @@ export class Configuration implements AdminTarget {
     for (const object of await this.#store.load()) this.#stored.get(object.kind)?.set(object.id, object)
     this.#watchFiles()
     await this.#replace(this.#options, files, {
-      refused: ({ kind, id }, error) => {
-        this.#log.error({ err: error }, `the stored object ${kind}/${id} is left out: ${error.message}`)
-      },
+      refused: (object, error) => this.#logRefused(object, error),
       dangling: (object, error) => this.#logDangling(object, error)
     })
+    this.#store.follow?.(() => this.#followLater())
     await this.#watch?.look()
   }
 
@@ -103,21 +115,107 @@ export class Configuration implements AdminTarget {
     update: (current: StoredResource | undefined) => Readonly<Record<string, unknown>> | undefined
   ): Promise<StoredResource> {
     return this.#inTurn(async () => {
-      const id = typeof chooseId === 'string' ? chooseId : chooseId()
-      const objects = this.#stored.get(kind)!
-      const current = objects.get(id)
-      const value = update(current)
-      // What is declared is in effect, and what is stored as well is not.
-      const next = this.isDeclared(kind, id) ? this.resources : withResource(this.resources, kind, id, value)
-      const commit = this.plans.prepare(next, this.#plugins)
-      const kept = await this.#store.write(kind, id, value, current?.modifiedIndex ?? 0)
-      commit()
-      this.#resources = next
-      if (value === undefined) objects.delete(id)
-      else objects.set(id, kept)
-      if (current !== undefined) this.#refused.delete(current)
-      return kept
+      for (let i = 0; i < MAX_CONFLICTS; i++) {
+        try {
+          return await this.#write(kind, typeof chooseId === 'string' ? chooseId : chooseId(), update)
+        } catch (error) {
+          if (!(error instanceof StoreConflict)) throw error
+        }
+        await this.#catchUp()
+      }
+      throw new FST_WASM_STORE_FAILED('in Redis', 'others write to it all the time; try again')
     })
+  }
+
+  async #write(
+    kind: ResourceKind,
+    id: string,
+    update: (current: StoredResource | undefined) => Readonly<Record<string, unknown>> | undefined
+  ): Promise<StoredResource> {
+    const objects = this.#stored.get(kind)!
+    const current = objects.get(id)
+    const value = update(current)
+    // What is declared is in effect, and what is stored as well is not.
+    const next = this.isDeclared(kind, id) ? this.resources : withResource(this.resources, kind, id, value)
+    const commit = this.plans.prepare(next, this.#plugins)
+    const kept = await this.#store.write(kind, id, value, current?.modifiedIndex ?? 0)
+    commit()
+    this.#resources = next
+    if (value === undefined) objects.delete(id)
+    else objects.set(id, kept)
+    if (current !== undefined) this.#refused.delete(current)
+    return kept
+  }
+
+  /** Others have written to the store. */
+  #followLater(): void {
+    if (this.#isFollowing) return
+    this.#isFollowing = true
+    this.#inTurn(async () => {
+      this.#isFollowing = false
+      if (this.#isClosed) return
+      await this.#catchUp()
+      if (this.#isBehind) this.#log.info({}, 'what other gateways write is followed again')
+      this.#isBehind = false
+    }).catch((error: Error) => {
+      if (!this.#isBehind)
+        this.#log.error({ err: error }, `what other gateways write is not followed: ${error.message}`)
+      this.#isBehind = true
+    })
+  }
+
+  /** Takes over what others have written to the store; an object that is wrong is logged, and left out. */
+  async #catchUp(): Promise<void> {
+    const { written, deleted } = await this.#store.changes!()
+    if (written.length + deleted.length === 0) return
+    const old = this.#keepChanges({ written, deleted })
+    // What was refused may have been for the sake of something that has changed.
+    const again = [...this.#refused].filter((object) => !old.has(object))
+    const changes = [...deleted.map((object) => ({ ...object, value: undefined })), ...written]
+    try {
+      this.#take([...changes, ...again.filter((object) => !written.includes(object))])
+      return
+    } catch {
+      // One of them does not go with the application's own routes.
+    }
+    for (const change of changes) {
+      try {
+        this.#take([change])
+      } catch (error) {
+        const { kind, id } = change
+        this.#log.error({ err: error }, `the change of ${kind}/${id} is left out: ${(error as Error).message}`)
+      }
+    }
+  }
+
+  /** @returns what was stored in the places of what has changed */
+  #keepChanges({ written, deleted }: StoreChanges): Set<StoredResource> {
+    const old = new Set<StoredResource>()
+    for (const { kind, id } of [...written, ...deleted]) {
+      const before = this.#stored.get(kind)!.get(id)
+      if (before !== undefined) old.add(before)
+    }
+    for (const { kind, id } of deleted) this.#stored.get(kind)!.delete(id)
+    for (const object of written) this.#stored.get(object.kind)!.set(object.id, object)
+    for (const object of old) this.#refused.delete(object)
+    return old
+  }
+
+  /** Puts changes into effect, all that are right by themselves, or none. */
+  #take(changes: readonly Change[]): void {
+    const refused = new Set<StoredResource>()
+    const next = withChanges(this.resources, (kind, id) => this.isDeclared(kind, id), changes, {
+      refused: (change, error) => {
+        const object = change as StoredResource
+        refused.add(object)
+        if (!this.#refused.has(object)) this.#logRefused(object, error)
+      },
+      dangling: (change, error) => this.#logDangling(change as StoredResource, error)
+    })
+    this.plans.prepare(next, this.#plugins)()
+    this.#resources = next
+    for (const change of changes) this.#refused.delete(change as StoredResource)
+    for (const object of refused) this.#refused.add(object)
   }
 
   /**
@@ -171,6 +269,7 @@ export class Configuration implements AdminTarget {
   async close(): Promise<void> {
     this.#watch?.close()
     await this.#inTurn(async () => {
+      this.#isClosed = true
       // First, so that nothing is written any more.
       await this.#store.close()
       await Promise.all([this.plans.close(), this.#standing.close()])
@@ -214,6 +313,10 @@ export class Configuration implements AdminTarget {
         throw new FST_WASM_CONFIG_UNREADABLE(path, reason)
       }
     }
+  }
+
+  #logRefused({ kind, id }: StoredResource, error: Error): void {
+    this.#log.error({ err: error }, `the stored object ${kind}/${id} is left out: ${error.message}`)
   }
 
   #logDangling({ kind, id }: StoredResource, error: Error): void {

@@ -19,8 +19,10 @@ import {
   Plugin,
   type PluginCounts,
   type PluginSettings,
+  type TickLease,
   UseReport
 } from '../host/index.ts'
+import { leaderWithoutRedis } from './services.ts'
 import { CallHosts } from './upstream/call-hosts.ts'
 
 const MIB = 1024 * 1024
@@ -39,10 +41,13 @@ export interface SharedSettings
   /** Where is counted what happens in a plugin; absent: nowhere */
   readonly countsOf?: (plugin: string) => PluginCounts
   readonly observer?: Observer | undefined
+  /** Finds leaders; absent: there is nothing that could. */
+  readonly leases?: { of(plugin: string): TickLease } | undefined
 }
 
 /** What a plugin's declaration says of its instances. */
-export interface DeclaredSettings extends Omit<PluginSettings, keyof SharedSettings | 'counts'> {
+export interface DeclaredSettings extends Omit<PluginSettings, keyof SharedSettings | 'counts' | 'tickLease'> {
+  readonly tick: 'each' | 'leader'
   /** What its calls may reach; `undefined`: anything. */
   readonly hosts: CallHosts | undefined
 }
@@ -104,9 +109,15 @@ function moduleLimitsOf({ limits }: PluginDeclaration): ModuleLimits {
 
 /** The settings of a plugin, with its part of what all share. */
 export function settingsWith(declared: DeclaredSettings, shared: SharedSettings): PluginSettings & DeclaredSettings {
-  const { hosts } = declared
-  const { countsOf, ...common } = shared
-  const settings = { ...declared, ...common, ...(countsOf !== undefined && { counts: countsOf(declared.name) }) }
+  const { hosts, name, tick } = declared
+  const { countsOf, leases, ...common } = shared
+  if (tick === 'leader' && leases === undefined) throw leaderWithoutRedis(name)
+  const settings = {
+    ...declared,
+    ...common,
+    ...(countsOf !== undefined && { counts: countsOf(name) }),
+    tickLease: tick === 'leader' ? leases?.of(name) : undefined
+  }
   if (hosts === undefined) return settings
   return { ...settings, httpCalls: shared.httpCalls.within(hosts), grpcCalls: shared.grpcCalls.within(hosts) }
 }
@@ -116,6 +127,7 @@ function settingsOf(declaration: PluginDeclaration): DeclaredSettings {
   return {
     name,
     semantics: declaration.semantics ?? 'apisix',
+    tick: declaration.tick ?? 'each',
     vmId: declaration.vm_id ?? '',
     rootId: declaration.root_id ?? '',
     vmConfiguration: serialize(vm_conf ?? '', `plugins.${name}.vm_conf`),
@@ -141,6 +153,7 @@ function hasSettings(plugin: Plugin, wanted: DeclaredSettings): boolean {
   const settings = plugin.settings as PluginSettings & DeclaredSettings
   return (
     settings.semantics === wanted.semantics &&
+    settings.tick === wanted.tick &&
     settings.vmId === wanted.vmId &&
     settings.rootId === wanted.rootId &&
     settings.vmConfiguration.equals(wanted.vmConfiguration) &&

@@ -1,7 +1,7 @@
 // The host on its own: Proxy-Wasm without an HTTP server.
 
 export { MemoryQueues, type Queues } from '../stores/queues.ts'
-export { MemorySharedData, type SharedData, type SharedValue } from '../stores/shared-data.ts'
+export { MemorySharedData, type SetResult, type SharedData, type SharedValue } from '../stores/shared-data.ts'
 export { CALL_TIME_BOUNDS, CallTimes } from './call-times.ts'
 export { type AllowedFunctions, allowOnly, UseReport } from './capabilities.ts'
 export { type Clock, SYSTEM_CLOCK } from './clock.ts'
@@ -11,7 +11,7 @@ export { type ForeignFunction, foreignFunctionsWith } from './foreign-functions.
 export { HeaderList, type HeaderMap, isHeader } from './header-map.ts'
 export { type HttpContext, Outcome, type Pending } from './http-context.ts'
 export { type Inspection, inspectModule } from './inspection.ts'
-export type { PluginSettings } from './instance.ts'
+export type { PluginSettings, TickLease } from './instance.ts'
 export { DEFAULT_LIMITS, type InstanceLimits } from './limits.ts'
 export { type Metric, Metrics, MetricType } from './metrics.ts'
 export {

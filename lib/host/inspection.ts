@@ -1,8 +1,8 @@
 import { hasHostFunction } from './abi/imports.ts'
 import { CALLBACKS } from './instance.ts'
-import { customNameOf, importsOf, memoriesOf, type Section, SectionId, sectionsOf } from './metering/module-reader.ts'
+import { importsOf, memoriesOf, type Section, SectionId, sectionsOf } from './metering/module-reader.ts'
 import { type AbiVersion, digestOf, loadModule } from './module.ts'
-import { type Producers, readProducers } from './producers.ts'
+import { type Producers, producersOf } from './producers.ts'
 import { guessSdk, type SdkGuess } from './sdk.ts'
 
 /** What there is to know of a module without running it. */
@@ -100,13 +100,10 @@ function readBinary(
   bytes: Uint8Array
 ): Pick<Inspection, 'memory'> & { hasStartSection: boolean; producers: Producers } {
   const sections = sectionsOf(bytes)
-  const producers = sections.find(
-    (section) => section.id === SectionId.custom && customNameOf(bytes, section) === 'producers'
-  )
   return {
     memory: readMemory(bytes, sections),
     hasStartSection: sections.some(({ id }) => id === SectionId.start),
-    producers: producers === undefined ? new Map() : readProducers(bytes.subarray(producers.start, producers.end))
+    producers: producersOf(bytes, sections)
   }
 }
 

@@ -60,6 +60,13 @@ const NOT_CALLED: Partial<Record<(typeof CALLBACKS)[number], number>> = {
 }
 type Callbacks = { readonly [Name in (typeof CALLBACKS)[number]]: Callback | undefined }
 
+/** Something that one process at a time has, of many. */
+export interface TickLease {
+  readonly isHeld: boolean
+  /** From now on it is tried to have it. @returns what ends that */
+  want(): () => void
+}
+
 /** What an instance is made with: the plugin's declaration, as the host needs it. */
 export interface PluginSettings {
   readonly name: string
@@ -81,6 +88,8 @@ export interface PluginSettings {
   readonly metrics: Metrics
   /** What `proxy_call_foreign_function` finds. */
   readonly foreignFunctions: ReadonlyMap<string, ForeignFunction>
+  /** Says whether its ticks run in this process; absent: they do. */
+  readonly tickLease?: TickLease | undefined
   /** By default `DEFAULT_LIMITS` */
   readonly limits?: InstanceLimits
   /** The host functions that it may call; absent: all. */

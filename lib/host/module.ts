@@ -2,7 +2,10 @@ import { createHash } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
 import { FST_WASM_ABI_UNKNOWN, FST_WASM_MODULE_INVALID } from '../errors.ts'
 import { type Instrumented, instrument, type Wanted } from './metering/instrument.ts'
+import { sectionsOf } from './metering/module-reader.ts'
 import { Unsupported } from './metering/unsupported.ts'
+import { producersOf } from './producers.ts'
+import { isRust } from './sdk.ts'
 import { trivialExports } from './trivial-exports.ts'
 
 /** The ABI versions that this host speaks, newest first. */
@@ -30,6 +33,8 @@ export interface Module {
   readonly readsRequestBody: boolean
   /** Whether it has a callback for response trailers */
   readonly seesResponseTrailers: boolean
+  /** Whether it panics at statuses that it does not expect of a host function, as Rust's SDK does */
+  readonly panicsAtStatuses: boolean
   /** The functions that the module imports */
   readonly imports: readonly Import[]
   /** The memories that it imports, in pages */
@@ -127,6 +132,10 @@ export async function loadModule(
     pausesBeforeBody: marker[0] === HIGRESS_MARKER,
     readsRequestBody: functions.has('proxy_on_request_body'),
     seesResponseTrailers: functions.has('proxy_on_response_trailers'),
+    panicsAtStatuses: isRust(
+      Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+      producersOf(bytes, sectionsOf(bytes))
+    ),
     imports: imports.filter(({ kind }) => kind === 'function'),
     importedMemories,
     limits,

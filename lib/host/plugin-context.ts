@@ -43,6 +43,8 @@ export class PluginContext extends Context {
   readonly #freeIds: number[] = []
   #httpContexts = 0
   readonly #ticks: TickTimer
+  /** Ends the wish for the lease that its ticks want. */
+  #unwantLease: (() => void) | undefined
   /** By the id of the queue: what ends its notifications. */
   readonly #registrations: Map<number, () => void> = new Map()
   /** The same function for every queue, for a queue knows its registration by it. */
@@ -54,7 +56,9 @@ export class PluginContext extends Context {
     this.configuration = configuration
     instance.contexts.add(this)
     const { proxy_on_tick, proxy_on_queue_ready } = instance.callbacks
+    const { tickLease } = instance.settings
     this.#ticks = new TickTimer(instance.clock, () => {
+      if (tickLease !== undefined && !tickLease.isHeld) return
       instance.call(this, 'proxy_on_tick', proxy_on_tick!, this.id)
     })
     this.#notify = (queueId) => {
@@ -116,7 +120,10 @@ export class PluginContext extends Context {
 
   /** @param period milliseconds between two calls of `proxy_on_tick`, 0: none */
   setTickPeriod(period: number): void {
-    if (this.instance.callbacks.proxy_on_tick !== undefined) this.#ticks.set(period)
+    if (this.instance.callbacks.proxy_on_tick === undefined) return
+    this.#ticks.set(period)
+    if (period > 0) this.#unwantLease ??= this.instance.settings.tickLease?.want()
+    else this.#letGoOfLease()
   }
 
   /**
@@ -198,7 +205,13 @@ export class PluginContext extends Context {
   /** Nothing calls the context by itself any more. */
   #release(): void {
     this.#ticks.set(0)
+    this.#letGoOfLease()
     for (const unregister of this.#registrations.values()) unregister()
     this.#registrations.clear()
+  }
+
+  #letGoOfLease(): void {
+    this.#unwantLease?.()
+    this.#unwantLease = undefined
   }
 }

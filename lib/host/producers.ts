@@ -1,3 +1,5 @@
+import { customNameOf, type Section, SectionId } from './metering/module-reader.ts'
+
 /** What the tools that made a module say of themselves: `language`, `processed-by` and `sdk`, each name with its version. */
 export type Producers = ReadonlyMap<string, ReadonlyMap<string, string>>
 
@@ -17,6 +19,14 @@ export function readProducers(section: Uint8Array): Producers {
     }
   } catch {}
   return producers
+}
+
+/** What the section `producers` of a module says, nothing where there is none. */
+export function producersOf(bytes: Uint8Array, sections: readonly Section[]): Producers {
+  const section = sections.find(
+    (section) => section.id === SectionId.custom && customNameOf(bytes, section) === 'producers'
+  )
+  return section === undefined ? new Map() : readProducers(bytes.subarray(section.start, section.end))
 }
 
 /** Reads on and on, and throws at the end. */

@@ -35,15 +35,20 @@ function go({ bytes, producers, exports }: Traces): SdkGuess | undefined {
 
 /** Rust keeps the paths of the sources that panic. */
 function rust({ bytes, producers }: Traces): SdkGuess | undefined {
+  if (!isRust(bytes, producers)) return undefined
   const compiler = producers.get('processed-by')?.get('rustc')
-  const isRust = compiler !== undefined || producers.get('language')?.has('Rust') || bytes.includes('library/core/src/')
-  if (!isRust) return undefined
   const version = textAt(bytes, 'proxy-wasm-', /proxy-wasm-\d+\.\d+\.\d+[\w.-]*(?=[\\/]src)/)
   return {
     language: 'Rust',
     sdk: version?.replace(/-(?=\d)/, ' ') ?? null,
     compiler: compiler === undefined ? null : `rustc ${compiler}`
   }
+}
+
+/** Whether a module seems to be Rust's. */
+export function isRust(bytes: Buffer, producers: Producers): boolean {
+  const isSaid = producers.get('processed-by')?.has('rustc') || producers.get('language')?.has('Rust')
+  return isSaid || bytes.includes('library/core/src/')
 }
 
 /** AssemblyScript keeps the paths of its library, as UTF-16; older versions export their memory management. */

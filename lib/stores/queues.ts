@@ -1,4 +1,5 @@
 import { ownCopy } from './own-copy.ts'
+import { QueueAnnouncer } from './queue-announcer.ts'
 
 /** Queues of filters, by `vm_id` and name. They outlive the instances that use them. */
 export interface Queues {
@@ -14,10 +15,11 @@ export interface Queues {
   resolve(vmId: string, name: string): number | undefined
   /**
    * @param item is valid for as long as the call lasts: what is kept is a copy
-   * @returns false when there is no such queue, `undefined` when there is no room for the item
+   * @returns false when there is no such queue, `undefined` when there is no room for the item. Of queues that are somewhere
+   *   else: `unavailable`, it was not put there, since they cannot be asked now; `unknown`, nobody knows whether it was
    */
-  enqueue(id: number, item: Buffer): boolean | undefined
-  /** @returns `null` when the queue is empty, `undefined` when there is none */
+  enqueue(id: number, item: Buffer): boolean | undefined | 'unavailable' | 'unknown'
+  /** @returns `null` when the queue is empty, or cannot be asked now; `undefined` when there is none */
   dequeue(id: number): Buffer | null | undefined
 }
 
@@ -31,9 +33,6 @@ export interface QueueLimits {
 }
 
 export const QUEUE_LIMITS: QueueLimits = { bytes: 64 * 1024 * 1024, items: 262_144, queues: 1024 }
-
-/** How long one turn of the event loop tells of items: a filter that is told may put more into the queue. */
-const TELL_MS = 10
 
 const NOTHING = Buffer.alloc(0)
 
@@ -49,24 +48,19 @@ class Queue {
   readonly scope: Scope
   readonly #items: Buffer[] = []
   #first = 0
-  #onReady: ((id: number) => void) | undefined
-  /** Of how many items is to be told. A number, not a callback for each: items may come and go in one call of a filter. */
-  #untold = 0
-  #telling = false
-  /** How many items came when nobody was registered. */
-  #unheard = 0
+  readonly #announcer: QueueAnnouncer
 
   constructor(id: number, scope: Scope) {
     this.id = id
     this.scope = scope
+    this.#announcer = new QueueAnnouncer(id)
   }
 
   push(item: Buffer): void {
     this.#items.push(item)
     this.scope.items++
     this.scope.bytes += item.length
-    this.#untold++
-    this.#tellLater()
+    this.#announcer.announce(1)
   }
 
   shift(): Buffer | null {
@@ -89,37 +83,7 @@ class Queue {
   }
 
   register(onReady: (id: number) => void): () => void {
-    this.#onReady = onReady
-    // A consumer that takes an item for each call would stay behind for ever by those that came between two registrations.
-    this.#untold += Math.min(this.#unheard, this.#items.length - this.#first)
-    this.#unheard = 0
-    this.#tellLater()
-    return () => {
-      if (this.#onReady === onReady) this.#onReady = undefined
-    }
-  }
-
-  #tellLater(): void {
-    if (this.#telling || this.#untold === 0) return
-    this.#telling = true
-    setImmediate(() => {
-      this.#telling = false
-      this.#tell()
-      this.#tellLater()
-    })
-  }
-
-  #tell(): void {
-    const until = performance.now() + TELL_MS
-    // Of what comes meanwhile it is told in another turn.
-    for (let due = this.#untold; due > 0; due--) {
-      this.#untold--
-      if (this.#onReady === undefined) this.#unheard++
-      else {
-        this.#onReady(this.id)
-        if (performance.now() > until) return
-      }
-    }
+    return this.#announcer.register(onReady, this.#items.length - this.#first)
   }
 }
 

@@ -11,6 +11,16 @@ export interface StoredResource {
   readonly modifiedIndex: number
 }
 
+/** What others have written. */
+export interface StoreChanges {
+  /** What is new, or another one */
+  readonly written: readonly StoredResource[]
+  readonly deleted: readonly Pick<StoredResource, 'kind' | 'id'>[]
+}
+
+/** Others have written meanwhile: `changes` answers what, and then the write may be tried again. */
+export class StoreConflict extends Error {}
+
 /** Where the objects that the Admin API writes are kept. */
 export interface ResourceStore {
   /**
@@ -24,7 +34,7 @@ export interface ResourceStore {
    *
    * @param expected the `modifiedIndex` of the object that is replaced, 0: there is none
    * @returns the object as it is kept, with its indexes (of a deleted one: those that it had)
-   * @throws FST_WASM_STORE_FAILED when it cannot be kept, or when there is another than expected
+   * @throws FST_WASM_STORE_FAILED when it cannot be kept, or when there is another than expected; StoreConflict
    */
   write(
     kind: ResourceKind,
@@ -32,5 +42,13 @@ export interface ResourceStore {
     value: Readonly<Record<string, unknown>> | undefined,
     expected: number
   ): Promise<StoredResource>
+  /** Of a store that others write to: calls back whenever there may be changes, after `load`. */
+  follow?(onChange: () => void): void
+  /**
+   * What others have written since the last call, or since `load`.
+   *
+   * @throws FST_WASM_STORE_FAILED
+   */
+  changes?(): Promise<StoreChanges>
   close(): Promise<void>
 }

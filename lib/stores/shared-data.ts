@@ -7,15 +7,21 @@ export interface SharedValue {
   readonly cas: number
 }
 
+/**
+ * Whether a value was set; `undefined`: there is no room for it, and what was there stays. Of a store that is somewhere else:
+ * `unavailable`, it was not set, since the store cannot be asked now; `unknown`, nobody knows whether it was.
+ */
+export type SetResult = boolean | undefined | 'unavailable' | 'unknown'
+
 /** Shared data of filters, by `vm_id` and key. It outlives the instances that use it. */
 export interface SharedData {
-  get(vmId: string, key: string): SharedValue | undefined
+  /** @returns `undefined` when there is none; `unavailable` when the store, which is somewhere else, cannot be asked now */
+  get(vmId: string, key: string): SharedValue | undefined | 'unavailable'
   /**
    * @param value is valid for as long as the call lasts: what is kept is a copy
    * @param cas 0 sets in any case; another number only when the value still has it, or there is none
-   * @returns whether it was set; `undefined` when there is no room for it, and what was there stays
    */
-  set(vmId: string, key: string, value: Buffer, cas: number): boolean | undefined
+  set(vmId: string, key: string, value: Buffer, cas: number): SetResult
 }
 
 /** What the shared data of one `vm_id` may take. */

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { Status } from '../../lib/host/abi/constants.ts'
 import { createImports } from '../../lib/host/abi/imports.ts'
 import { serializePairs } from '../../lib/host/byte-pairs.ts'
-import type { HttpContext } from '../../lib/host/index.ts'
+import type { HttpContext, SharedValue } from '../../lib/host/index.ts'
 import { filterWat } from '../wat.ts'
 import { FakeStream } from './fake-stream.ts'
 import { type Host, memoryStores, startHost } from './host.ts'
@@ -269,7 +269,8 @@ for (const semantics of ['apisix', 'envoy'] as const) {
 
       assert.deepEqual(strange.requestHeaders.entries().slice(8), ['x-name', SECRET])
       assert.equal(strange.interrupted, false)
-      assert.equal(stores.sharedData.get('other', 'a\0b')?.value.toString(), SECRET)
+      const kept = stores.sharedData.get('other', 'a\0b') as SharedValue | undefined
+      assert.equal(kept?.value.toString(), SECRET)
       const logs = [host.log, bystander.stream.log, ...module.streams.map(({ log }) => log)]
       const lines = logs.flatMap((log) => log.lines.filter(({ err }) => err !== undefined))
       assert.deepEqual(lines, [], 'nothing failed in the host')

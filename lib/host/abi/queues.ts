@@ -45,11 +45,16 @@ export function queues(instance: Instance): HostFunctions {
       return Status.Ok
     },
 
-    /** NotFound also when there is no room: the one status besides Ok that does not trap Rust's SDK. */
+    /**
+     * NotFound also when there is no room, or the queues cannot be asked: the one status besides Ok that does not trap Rust's
+     * SDK. When nobody knows whether it is there, it must not be taken for that.
+     */
     proxy_enqueue_shared_queue(id: number, itemData: number, itemSize: number): number {
       const item = memory.view(itemData, itemSize)
       if (item === undefined) return Status.InvalidMemoryAccess
       const taken = settings.queues.enqueue(id >>> 0, item)
+      if (taken === 'unknown') return Status.InternalFailure
+      if (taken === 'unavailable') return Status.NotFound
       if (taken) itemRefusal.worked()
       else if (taken === undefined) {
         itemRefusal.refused(settings, `there is no room for another item in queue ${id >>> 0}: it is refused`)

@@ -133,7 +133,7 @@ const refused: [what: string, options: unknown, message: RegExp][] = [
   ['a network that is none', { admin: { key: 'a', allow_admin: ['10.0.0.0/33'] } }, /admin\.allow_admin: /],
   ['a prefix that is none', { admin: { key: 'a', prefix: 'admin/' } }, /admin\.prefix: /],
   ['a store and no admin', { store: { file: 'x.json' } }, /store: there is no admin/],
-  ['a store without a file', { admin: { key: 'a' }, store: {} }, /store: property "file" is required/]
+  ['a store that is nowhere', { admin: { key: 'a' }, store: {} }, /store: exactly one of file and redis is required/]
 ]
 
 for (const [what, options, message] of refused) {

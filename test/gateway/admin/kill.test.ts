@@ -80,7 +80,7 @@ test('killed at any moment, a gateway has every write that was acknowledged, and
     return child
   }
   const start = async (child: ChildProcess) => {
-    child.send({ file, key: KEY })
+    child.send({ options: { admin: { key: KEY }, store: { file } } })
     const port = await new Promise<number>((resolve, reject) => {
       child.once('message', (message: { port: number }) => resolve(message.port))
       child.once('exit', (code) => reject(new Error(`the gateway ended with ${code} before it listened`)))

@@ -1,12 +1,12 @@
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
-import wasmGateway from '../../../lib/index.ts'
+import wasmGateway, { type WasmGatewayOptions } from '../../../lib/index.ts'
 
-// The gateway that the test of kill -9 starts and kills: it is told the file of its store, and tells where it listens.
+// A gateway that tests start and kill: it is told its options, and tells where it listens.
 
-process.once('message', async ({ file, key }: { file: string; key: string }) => {
+process.once('message', async ({ options }: { options: WasmGatewayOptions }) => {
   const app = Fastify()
-  await app.register(wasmGateway, { admin: { key }, store: { file } })
+  await app.register(wasmGateway, options)
   await app.listen({ port: 0, host: '127.0.0.1' })
   process.send!({ port: (app.server.address() as AddressInfo).port })
 })

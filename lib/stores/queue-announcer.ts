@@ -1,0 +1,60 @@
+/** How long one turn of the event loop tells of items: a filter that is told may put more into the queue. */
+const TELL_MS = 10
+
+/** Tells who has registered for a queue of the items that come, in later turns of the event loop. */
+export class QueueAnnouncer {
+  readonly #id: number
+  #onReady: ((id: number) => void) | undefined
+  /** Of how many items is to be told. A number, not a callback for each: items may come and go in one call of a filter. */
+  #untold = 0
+  #telling = false
+  /** How many items came when nobody was registered. */
+  #unheard = 0
+
+  constructor(id: number) {
+    this.#id = id
+  }
+
+  announce(count: number): void {
+    this.#untold += count
+    this.#tellLater()
+  }
+
+  /**
+   * @param onReady stands in place of that of an earlier registration
+   * @param present how many items are there: of as many that nobody has heard of it is told
+   */
+  register(onReady: (id: number) => void, present: number): () => void {
+    this.#onReady = onReady
+    // A consumer that takes an item for each call would stay behind for ever by those that came between two registrations.
+    this.#untold += Math.min(this.#unheard, present)
+    this.#unheard = 0
+    this.#tellLater()
+    return () => {
+      if (this.#onReady === onReady) this.#onReady = undefined
+    }
+  }
+
+  #tellLater(): void {
+    if (this.#telling || this.#untold === 0) return
+    this.#telling = true
+    setImmediate(() => {
+      this.#telling = false
+      this.#tell()
+      this.#tellLater()
+    })
+  }
+
+  #tell(): void {
+    const until = performance.now() + TELL_MS
+    // Of what comes meanwhile it is told in another turn.
+    for (let due = this.#untold; due > 0; due--) {
+      this.#untold--
+      if (this.#onReady === undefined) this.#unheard++
+      else {
+        this.#onReady(this.#id)
+        if (performance.now() > until) return
+      }
+    }
+  }
+}

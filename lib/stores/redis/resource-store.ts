@@ -1,0 +1,181 @@
+import { FST_WASM_STORE_FAILED } from '../../errors.ts'
+import {
+  RESOURCE_KINDS,
+  type ResourceKind,
+  type ResourceStore,
+  type StoreChanges,
+  StoreConflict,
+  type StoredResource
+} from '../resource-store.ts'
+import { type Client, createClient, run } from './client.ts'
+import { reasonOf } from './link.ts'
+import { READ_RESOURCES, WRITE_RESOURCE } from './scripts.ts'
+import type { RedisSettings, StoreLog } from './settings.ts'
+
+/** Milliseconds after which it is looked for changes in any case: a message may be lost. */
+const LOOK_MS = 10_000
+/** Milliseconds that an answer may take. */
+const SILENCE_MS = 5000
+
+/**
+ * Keeps the objects in Redis, for all processes. A write is taken when its writer knows all that others have written before,
+ * so no two overwrite each other unseen. Each write is announced; who has lost the connection reads everything again.
+ */
+export class RedisResourceStore implements ResourceStore {
+  readonly #commands: Client
+  readonly #subscriber: Client
+  readonly #key: string
+  readonly #channel: string
+  readonly #log: StoreLog
+  /** By `kind/id`, as they are in Redis. */
+  #known: Map<string, string> = new Map()
+  #revision = 0
+  /** Whether what is known may be of another past than that of this Redis: a replica may know less than its master did. */
+  #isDoubtful = true
+  #onChange: () => void = () => {}
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(settings: RedisSettings, log: StoreLog) {
+    this.#commands = createClient(settings, [READ_RESOURCES, WRITE_RESOURCE], SILENCE_MS)
+    this.#subscriber = createClient(settings, [], SILENCE_MS)
+    // One slot of a cluster has all of it.
+    this.#key = `${settings.prefix}{resources}`
+    this.#channel = `${this.#key}:changes`
+    this.#log = log
+  }
+
+  async load(): Promise<StoredResource[]> {
+    const clients = [this.#commands, this.#subscriber]
+    let reason: Error | undefined
+    for (const client of clients) {
+      client.on('error', (error: Error) => {
+        reason ??= error
+      })
+    }
+    try {
+      await Promise.all(clients.map((client) => client.connect()))
+      await this.#subscriber.subscribe(this.#channel)
+    } catch (error) {
+      throw this.#failed(reason ?? (error as Error))
+    }
+    this.#commands.on('close', () => {
+      this.#isDoubtful = true
+    })
+    this.#commands.on('ready', () => this.#onChange())
+    this.#subscriber.on('ready', () => this.#subscribe())
+    this.#subscriber.on('message', () => this.#onChange())
+    const { written } = await this.changes()
+    return [...written].sort((a, b) => a.createdIndex - b.createdIndex)
+  }
+
+  async write(
+    kind: ResourceKind,
+    id: string,
+    value: Readonly<Record<string, unknown>> | undefined,
+    expected: number
+  ): Promise<StoredResource> {
+    if (this.#closed) throw this.#failed(new Error('it is closed'))
+    // What is known is to be looked at first.
+    if (this.#isDoubtful) throw new StoreConflict()
+    const name = `${kind}/${id}`
+    const json = value === undefined ? '' : JSON.stringify(value)
+    const [created, revision] = await this.#run<[number, number] | null>(
+      WRITE_RESOURCE,
+      ...[this.#revision, name, json, expected, this.#channel]
+    ).then((answer) => {
+      if (answer === null) throw new StoreConflict()
+      return answer
+    })
+    const before = this.#known.get(name)
+    this.#revision = revision
+    if (value === undefined) {
+      this.#known.delete(name)
+      return resourceOf(name, before!)
+    }
+    this.#known.set(name, `${created} ${revision} ${json}`)
+    return { kind, id, value, createdIndex: created, modifiedIndex: revision }
+  }
+
+  follow(onChange: () => void): void {
+    this.#onChange = onChange
+    this.#timer = setInterval(onChange, LOOK_MS)
+    this.#timer.unref()
+  }
+
+  async changes(): Promise<StoreChanges> {
+    const wasDoubtful = this.#isDoubtful
+    this.#isDoubtful = false
+    const since = wasDoubtful ? -1 : this.#revision
+    let answer: [number, number, (Buffer | null)[]]
+    try {
+      answer = await this.#run(READ_RESOURCES, since)
+    } catch (error) {
+      this.#isDoubtful ||= wasDoubtful
+      throw error
+    }
+    const [revision, isAll, list] = answer
+    const objects = new Map<string, string | undefined>()
+    // What is not there any more when this is everything that is.
+    if (isAll === 1) for (const name of this.#known.keys()) objects.set(name, undefined)
+    for (let i = 0; i < list.length; i += 2) objects.set(String(list[i]), list[i + 1]?.toString())
+    this.#revision = revision
+    const written: StoredResource[] = []
+    const deleted: Pick<StoredResource, 'kind' | 'id'>[] = []
+    for (const [name, text] of objects) {
+      if (this.#known.get(name) === text) continue
+      if (text === undefined) this.#known.delete(name)
+      else this.#known.set(name, text)
+      try {
+        if (text === undefined) deleted.push(partsOf(name))
+        else written.push(resourceOf(name, text))
+      } catch (error) {
+        const reason = (error as Error).message
+        this.#log.error({}, `the stored object ${name} is left out: ${reason}`)
+      }
+    }
+    return { written, deleted }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#onChange = () => {}
+    clearInterval(this.#timer)
+    for (const client of [this.#commands, this.#subscriber]) client.disconnect()
+  }
+
+  #subscribe(): void {
+    this.#subscriber.subscribe(this.#channel).then(
+      () => this.#onChange(),
+      // With the connection, which comes again.
+      () => {}
+    )
+  }
+
+  async #run<Answer>(...[script, ...values]: [Parameters<typeof run>[1], ...(string | number)[]]): Promise<Answer> {
+    try {
+      return await run<Answer>(this.#commands, script, this.#key, ...values)
+    } catch (error) {
+      throw this.#failed(error as Error)
+    }
+  }
+
+  #failed(error: Error): Error {
+    const reason = this.#commands.status === 'ready' ? reasonOf(error) : `there is no connection (${reasonOf(error)})`
+    return new FST_WASM_STORE_FAILED('in Redis', reason, { cause: error })
+  }
+}
+
+function partsOf(name: string): Pick<StoredResource, 'kind' | 'id'> {
+  const [kind, ...id] = name.split('/')
+  if (!RESOURCE_KINDS.includes(kind as ResourceKind)) throw new Error(`there are no ${kind}`)
+  return { kind: kind as ResourceKind, id: id.join('/') }
+}
+
+/** @throws when it is not what the Admin API has written */
+function resourceOf(name: string, text: string): StoredResource {
+  const match = /^(\d+) (\d+) (\{.*)$/s.exec(text)
+  if (match === null) throw new Error('it is not what the Admin API has written')
+  const value = JSON.parse(match[3]!) as Readonly<Record<string, unknown>>
+  return { ...partsOf(name), value, createdIndex: Number(match[1]), modifiedIndex: Number(match[2]) }
+}
