@@ -172,6 +172,8 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   }
   try {
     await configuration.load(files)
+    // It connects while modules are compiled.
+    await redis?.ready()
   } catch (error) {
     // Nobody closes what did not start.
     await close()
@@ -223,9 +225,7 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
 /** Without it nothing of Redis is loaded. */
 async function connectRedis(settings: RedisSettings, log: StoreLog): Promise<RedisStores> {
   const { RedisStores } = await import('./stores/redis/redis-stores.ts')
-  const redis = new RedisStores(settings, log, beginLong)
-  await redis.ready()
-  return redis
+  return new RedisStores(settings, log, beginLong)
 }
 
 function openStore(store: Store | undefined, redis: RedisStores | undefined): ResourceStore {

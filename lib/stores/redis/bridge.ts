@@ -12,7 +12,7 @@ const CLOSE_MS = 1000
 /** How long it is not said again that Redis refuses something. */
 const QUIET_MS = 60_000
 /** How long a start waits for Redis at most. */
-const READY_MS = 5000
+const READY_MS = 3000
 
 /** The worker of the sources: a thread does not know by itself what its parent has learned of TypeScript. */
 const SOURCE = `import('tsx/esm/api').then(({ register }) => {

@@ -268,7 +268,10 @@ async function gateway(t: TestContext, { url }: RedisServer) {
   const child: ChildProcess = fork(file, { execArgv: ['--import', 'tsx'] })
   t.after(() => child.kill('SIGKILL'))
   child.send({ options: { admin: { key: KEY }, redis: url, store: { redis: true } } })
-  const [{ port }] = (await once(child, 'message')) as [{ port: number }]
+  const [{ port }] = (await Promise.race([
+    once(child, 'message'),
+    once(child, 'exit').then(([code]) => assert.fail(`the gateway ended with ${code} before it listened`))
+  ])) as [{ port: number }]
   const own = `http://127.0.0.1:${port}`
   return { child, url: own, admin: adminOf(`${own}/apisix/admin`) }
 }
