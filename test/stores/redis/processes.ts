@@ -13,6 +13,14 @@ export type Task =
   | { task: 'put'; queue: string; items: number; from: number }
   | { task: 'consume'; queue: string; slow?: boolean }
 
+/** What a process tells next; fails when it ends instead. */
+function messageOf(child: ChildProcess): Promise<unknown[]> {
+  return Promise.race([
+    once(child, 'message'),
+    once(child, 'exit').then(([code]) => assert.fail(`a process has ended with ${code}`))
+  ])
+}
+
 /** Processes that share one Redis. */
 export class Processes {
   readonly children: readonly ChildProcess[]
@@ -34,7 +42,7 @@ export class Processes {
     t.after(() => {
       for (const child of children) child.kill('SIGKILL')
     })
-    await Promise.all(children.map((child) => once(child, 'message')))
+    await Promise.all(children.map(messageOf))
     return new Processes(children)
   }
 
@@ -45,10 +53,7 @@ export class Processes {
   /** Tells all of them, and answers what they answer. */
   async run<Answer>(task: Task): Promise<Answer[]> {
     const answers = this.children.map(async (child) => {
-      const [answer] = await Promise.race([
-        once(child, 'message'),
-        once(child, 'exit').then(([code]) => assert.fail(`a process has ended with ${code}`))
-      ])
+      const [answer] = await messageOf(child)
       return answer as Answer
     })
     this.tell(task)

@@ -51,7 +51,7 @@ async function changed(t: TestContext, file: string, text: string, replacement: 
   const path = await folder(t)
   const lib = join(path, 'lib')
   await mkdir(lib)
-  await cp(join(ROOT, 'lib/stores'), join(lib, 'stores'), { recursive: true })
+  for (const name of ['stores', 'errors.ts']) await cp(join(ROOT, 'lib', name), join(lib, name), { recursive: true })
   await symlink(join(ROOT, 'node_modules'), join(path, 'node_modules'))
   await writeFile(join(path, 'package.json'), '{ "type": "module" }')
   const source = await readFile(join(lib, 'stores/redis', file), 'utf8')
