@@ -34,7 +34,7 @@ export class Processes {
     t.after(() => {
       for (const child of children) child.kill('SIGKILL')
     })
-    await Promise.all(children.map((child) => once(child, 'message')))
+    await Promise.all(children.map(messageOf))
     return new Processes(children)
   }
 
@@ -44,14 +44,13 @@ export class Processes {
 
   /** Tells all of them, and answers what they answer. */
   async run<Answer>(task: Task): Promise<Answer[]> {
-    const answers = this.children.map(async (child) => {
-      const [answer] = await Promise.race([
-        once(child, 'message'),
-        once(child, 'exit').then(([code]) => assert.fail(`a process has ended with ${code}`))
-      ])
-      return answer as Answer
-    })
+    const answers = this.children.map(async (child) => (await messageOf(child))[0] as Answer)
     this.tell(task)
     return Promise.all(answers)
   }
+}
+
+function messageOf(child: ChildProcess): Promise<unknown[]> {
+  const ended = once(child, 'exit').then(([code]) => assert.fail(`a process has ended with ${code}`))
+  return Promise.race([once(child, 'message'), ended])
 }
