@@ -66,7 +66,8 @@ export function isolated(log: Logger, upstreams: ReadonlySet<string>): SharedSet
     dispatch: (call) => known.find(call.upstream, schemeOf(call), hosts) && nothing
   })
   const grpcCalls = (hosts?: CallHosts): GrpcClient => ({
-    open: (call) => known.find(call.upstream, 'http', hosts) && { send: nothing, end: nothing, cancel: nothing }
+    open: (call) =>
+      known.find(call.upstream, 'http', hosts) && { unsent: 0, send: nothing, end: nothing, cancel: nothing }
   })
   return {
     log,

@@ -188,8 +188,12 @@ export function nodesOf(upstream: Upstream, place: string): UpstreamNode[] {
   })
 }
 
+/** No name of the DNS is longer (RFC 1035 §2.3.4), with the longest port behind it. */
+const MAX_ADDRESS = 253 + ':65535'.length
+
 /** Reads `host`, `host:port`, `[ipv6]` or `[ipv6]:port`; `undefined` when it is neither. */
 export function parseAddress(address: string): { host: string; port: number | undefined } | undefined {
+  if (address.length > MAX_ADDRESS) return undefined
   const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?$/.exec(address)
   if (match === null) return undefined
   const port = match[2] === undefined ? undefined : Number(match[2])

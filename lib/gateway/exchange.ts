@@ -212,11 +212,13 @@ export class Exchange implements Stream, FilteredExchange {
     return {
       requestHeaders: this.requestHeaders.entries().slice(),
       responseHeaders: this.responseHeaders.snapshot(),
+      properties: this.#properties?.copy(),
       interrupted: this.interrupted
     }
   }
 
-  #restore({ requestHeaders, responseHeaders, interrupted }: Snapshot): void {
+  #restore({ requestHeaders, responseHeaders, properties, interrupted }: Snapshot): void {
+    this.#properties = properties
     if (this.requestHeaders.writable) this.requestHeaders.restore(requestHeaders)
     this.responseHeaders.putBack(responseHeaders)
     if (interrupted) return

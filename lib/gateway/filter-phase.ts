@@ -1,9 +1,10 @@
-import { type Body, type HeaderMap, type HttpContext, Outcome } from '../host/index.ts'
+import { type Body, type HeaderMap, type HttpContext, Outcome, type PropertyMap } from '../host/index.ts'
 
 /** What an exchange was like before a phase of a filter. */
 export interface Snapshot {
   readonly requestHeaders: readonly string[]
   readonly responseHeaders: readonly string[] | undefined
+  readonly properties: PropertyMap | undefined
   readonly interrupted: boolean
 }
 

@@ -94,7 +94,11 @@ class StreamFilters {
     this.#exchange = exchange
     this.#indexes = indexes
     for (const [i, index] of indexes.entries()) {
-      const released = (bytes: Buffer) => {
+      const released = ({ bytes, limit }: Body) => {
+        if (limit !== undefined) {
+          this.#enqueue(async () => exchange.fail(index, new FST_WASM_RESPONSE_BODY_TOO_LARGE(limit)))
+          return
+        }
         const before = this.#released[i]
         this.#released[i] = before === undefined ? bytes : Buffer.concat([before, bytes])
         this.#enqueue(() => this.#flush(i))

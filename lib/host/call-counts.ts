@@ -36,6 +36,13 @@ export class CallCounts {
     this.#bytes += bytes
   }
 
+  /** One of them holds more. @returns whether there is room for it */
+  grow(bytes: number): boolean {
+    if (this.#bytes + bytes > MAX_CALL_BYTES) return false
+    this.#bytes += bytes
+    return true
+  }
+
   remove(context: Context, bytes: number): void {
     const left = this.#counts.get(context)! - 1
     if (left === 0) this.#counts.delete(context)

@@ -35,7 +35,9 @@ export class HttpContext extends Context {
   wantsRequestBody = false
   wantsResponseBody = false
   /** Takes the part of the response body that the filter lets go of when it is resumed between two chunks. */
-  released: ((bytes: Buffer) => void) | undefined
+  released: ((body: Body) => void) | undefined
+  /** Bytes of headers that it has written one by one. */
+  headerBytes = 0
   /** The http calls of this context that are not answered yet. */
   #calls = 0
   /** Those among them that were dispatched since the last phase ended: the phase under way waits for no others. */
@@ -48,6 +50,8 @@ export class HttpContext extends Context {
   /** Whether a pause of the callback under way keeps the chunk, and the next call sees it again. */
   #mayHold = false
   #held: Body | undefined
+  /** What of it is, when the callback that kept it has returned. */
+  #heldBytes: Buffer | undefined
   #paused = false
   #resumed = false
   #settle: (() => void) | undefined
@@ -117,7 +121,7 @@ export class HttpContext extends Context {
     const outcome = this.#run('proxy_on_request_body', callback, StreamType.HttpRequest, bytes.length, endOfStream)
     return this.#after(outcome, (failed) => {
       this.requestBody = undefined
-      if (failed) Object.assign(body, { bytes, changed })
+      if (failed) Object.assign(body, { bytes, changed, limit: undefined })
     })
   }
 
@@ -146,7 +150,12 @@ export class HttpContext extends Context {
    * @param endOfStream whether it is the last
    */
   responseBodyPhase(chunk: Body, endOfStream: boolean): Pending<Outcome> {
-    if (this.#held !== undefined) chunk.bytes = Buffer.concat([this.#held.bytes, chunk.bytes])
+    if (this.#held !== undefined) {
+      // What it has changed of it in a callback that has failed, it has not.
+      const held = this.failed ? this.#heldBytes! : this.#held.bytes
+      chunk.bytes = Buffer.concat([held, chunk.bytes])
+      chunk.limit = this.failed ? undefined : this.#held.limit
+    }
     this.#held = undefined
     this.responseBody = chunk
     this.#inHeaders = false
@@ -157,11 +166,12 @@ export class HttpContext extends Context {
     this.#mayHold = false
     if (outcome === Outcome.Hold) {
       this.#held = chunk
+      this.#heldBytes = chunk.bytes
       return outcome
     }
     return this.#after(outcome, (failed) => {
       this.responseBody = undefined
-      if (failed) Object.assign(chunk, { bytes, changed })
+      if (failed) Object.assign(chunk, { bytes, changed, limit: undefined })
     })
   }
 
@@ -260,7 +270,8 @@ export class HttpContext extends Context {
     if (held === undefined) return
     this.#held = undefined
     this.responseBody = undefined
-    this.released?.(held.bytes)
+    if (this.failed) Object.assign(held, { bytes: this.#heldBytes, limit: undefined })
+    this.released?.(held)
   }
 
   #outcome(): Outcome {

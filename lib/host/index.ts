@@ -13,6 +13,7 @@ export { type HttpContext, Outcome, type Pending } from './http-context.ts'
 export { type Inspection, inspectModule } from './inspection.ts'
 export type { PluginSettings, TickLease } from './instance.ts'
 export { DEFAULT_LIMITS, type InstanceLimits } from './limits.ts'
+export { LogRate } from './log-rate.ts'
 export { type Metric, Metrics, MetricType } from './metrics.ts'
 export {
   type AbiVersion,

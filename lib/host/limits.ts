@@ -29,6 +29,9 @@ export const MAX_NAME = 64 * 1024
 export const MAX_PROPERTIES = 1024
 export const MAX_PROPERTY_BYTES = 1024 * 1024
 
+/** Bytes of headers that a context adds or replaces one by one, with 64 more for each. */
+export const MAX_HEADER_BYTES = 1024 * 1024
+
 /** Entries of all tables of a module together. */
 export const MAX_TABLE_ENTRIES = 1_048_576
 

@@ -17,15 +17,15 @@ interface OutstandingCall {
   readonly onBehalf: HttpContext | undefined
   /** The phase of the HTTP context that may wait for it. */
   readonly phase: number
-  /** What it holds, in bytes */
-  readonly size: number
+  /** What it holds, in bytes, with what has come of its answer */
+  size: number
   readonly abort: () => void
   /** For those who watch, if there are any */
   readonly message: HttpCallMessage | undefined
 }
 
 /** A call whose headers nobody else has. */
-type OwnHttpCall = HttpCall & { readonly headers: string[] }
+type OwnHttpCall = Omit<HttpCall, 'received'> & { readonly headers: string[] }
 
 /** What Envoy answers for a call that has no response (BrokenConnection). */
 const BROKEN_CONNECTION = 11
@@ -113,7 +113,8 @@ export class OutstandingCalls {
     const id = this.#takeId()
     const { settings } = this.#instance
     if (onBehalf !== undefined) passTraceOn(onBehalf.stream.requestHeaders, call.headers)
-    const abort = settings.httpCalls.dispatch(call, (response, reason) => {
+    const received = (bytes: number) => this.#received(id, bytes)
+    const abort = settings.httpCalls.dispatch({ ...call, received }, (response, reason) => {
       this.#answer(id, response, reason)
     })
     if (abort === undefined) {
@@ -124,6 +125,13 @@ export class OutstandingCalls {
     this.#calls.set(id, { context, onBehalf, phase, size, abort, message })
     this.#counts.add(context, size)
     return id
+  }
+
+  #received(id: number, bytes: number): boolean {
+    const call = this.#calls.get(id)
+    if (call === undefined || !this.#counts.grow(bytes)) return false
+    call.size += bytes
+    return true
   }
 
   /** Aborts what a context has under way, and answers it as failed: the SDKs keep an entry for every id. */

@@ -2,8 +2,10 @@ import type { CallCounts } from './call-counts.ts'
 import type { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Callback, Instance } from './instance.ts'
+import { MAX_CALL_BYTES } from './limits.ts'
 import { NO_STATUS, type PluginContext } from './plugin-context.ts'
 import type { CallResult } from './plugin-counts.ts'
+import { Refusal } from './refusals.ts'
 import type { GrpcCall, GrpcEvents, GrpcStream } from './stream.ts'
 
 /** gRPC's own codes for how an exchange ended, those that arise here. */
@@ -37,6 +39,7 @@ export class OutstandingGrpc {
   readonly #counts: CallCounts
   readonly #takeId: () => number
   readonly #exchanges: Map<number, Exchange> = new Map()
+  readonly #refusal: Refusal = new Refusal()
 
   /**
    * @param counts of calls of all kinds
@@ -92,10 +95,19 @@ export class OutstandingGrpc {
     return id
   }
 
-  /** @returns whether the id is that of a stream on which the filter may still send */
+  /** @returns whether the id is that of a stream on which the filter may still send, and there is room for the message */
   send(id: number, message: Buffer, endStream: boolean): boolean {
     const exchange = this.#exchanges.get(id)
     if (exchange === undefined || exchange.unary || exchange.halfClosed) return false
+    // A filter is not told when an upstream takes no more.
+    if (this.#unsent + message.length > MAX_CALL_BYTES) {
+      this.#refusal.refused(
+        this.#instance.settings,
+        'a message is refused: its gRPC streams hold too much that is not sent'
+      )
+      return false
+    }
+    this.#refusal.worked()
     exchange.halfClosed = endStream
     exchange.stream.send(message, endStream)
     return true
@@ -162,6 +174,13 @@ export class OutstandingGrpc {
       stream.cancel()
       this.#count('aborted')
     }
+  }
+
+  /** Bytes that all streams have not sent. */
+  get #unsent(): number {
+    let bytes = 0
+    for (const { stream } of this.#exchanges.values()) bytes += stream.unsent
+    return bytes
   }
 
   #refused(): undefined {

@@ -13,6 +13,14 @@ export class PropertyMap {
     return this.#values[Symbol.iterator]()
   }
 
+  /** Another one with the same in it. */
+  copy(): PropertyMap {
+    const copy = new PropertyMap()
+    for (const [path, value] of this.#values) copy.#values.set(path, value)
+    copy.#bytes = this.#bytes
+    return copy
+  }
+
   /**
    * @param value is valid for as long as the call lasts: what is kept is a copy
    * @returns false when there is no room for it, and what was there stays

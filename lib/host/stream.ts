@@ -66,7 +66,7 @@ export interface Body {
   bytes: Buffer
   changed: boolean
   /** Set when the filter wanted to make it longer than so many bytes, and may not: the exchange is to end. */
-  limit?: number
+  limit?: number | undefined
 }
 
 /** What a filter hands to `proxy_http_call`. */
@@ -79,6 +79,8 @@ export interface HttpCall {
   readonly trailers: readonly string[]
   /** Milliseconds for the whole call, 0: no limit. */
   readonly timeout: number
+  /** Is told of what arrives of the answer, in bytes. @returns false when there is no room for it: the call has failed */
+  received(bytes: number): boolean
 }
 
 /** The answer of an http call. */
@@ -127,6 +129,8 @@ export interface GrpcEvents {
 
 /** The filter's side of an exchange. */
 export interface GrpcStream {
+  /** Bytes of messages that wait to be sent */
+  readonly unsent: number
   /** @param endStream whether it is the last message */
   send(message: Buffer, endStream: boolean): void
   /** No more messages will be sent. */

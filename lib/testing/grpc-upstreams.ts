@@ -132,6 +132,7 @@ class FakedCall implements FakedGrpcCall {
   /** The filter's side. */
   get stream(): GrpcStream {
     return {
+      unsent: 0,
       send: (message, endStream) => {
         this.messages.push(message)
         const { onMessage } = this

@@ -62,7 +62,7 @@ export class TestStream implements Stream, FilteredExchange, DescribedExchange {
   /** Index of the filter that has answered or failed last. */
   answeredBy = -1
   /** What filters have set, by path. */
-  readonly set: PropertyMap = new PropertyMap()
+  set: PropertyMap = new PropertyMap()
   readonly #given: ReadonlyMap<string, PropertyValue>
   readonly #contexts: (HttpContext | undefined)[] = []
   readonly #out: boolean[] = []
@@ -167,11 +167,13 @@ export class TestStream implements Stream, FilteredExchange, DescribedExchange {
     return {
       requestHeaders: [...this.requestHeaders.entries()],
       responseHeaders: [...this.responseHeaders.entries()],
+      properties: this.set.copy(),
       interrupted: this.interrupted
     }
   }
 
-  #restore({ requestHeaders, responseHeaders, interrupted }: Snapshot): void {
+  #restore({ requestHeaders, responseHeaders, properties, interrupted }: Snapshot): void {
+    this.set = properties!
     if (this.requestHeaders.writable) this.requestHeaders.restore(requestHeaders)
     this.responseHeaders.restore(responseHeaders!)
     if (interrupted) return

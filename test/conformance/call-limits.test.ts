@@ -162,9 +162,9 @@ test('outstanding calls hold 64 MiB at most', async () => {
   host.open().requestHeaders(true)
   const refused = Status.InternalFailure
   assert.deepEqual(host.statuses(...calls), [Status.Ok, refused, refused, Status.Ok])
-  assert.equal(host.instance.calls.usage.bytes, 33 * MIB)
+  assert.equal(host.instance.calls.usage.bytes, 33 * MIB + 2 * 'auth'.length)
   host.httpCalls.answer(0)
-  assert.equal(host.instance.calls.usage.bytes, 0)
+  assert.equal(host.instance.calls.usage.bytes, 'auth'.length)
 })
 
 test('a call that cannot be sent anywhere does not count', async () => {
@@ -220,3 +220,42 @@ for (const [how, end] of Object.entries(ENDS)) {
     assert.deepEqual(host.instance.calls.usage, NOTHING)
   })
 }
+
+test('what has come of answers that are under way counts too, and what is too much is not received', async () => {
+  const MIB = 1024 * 1024
+  const guest = new Guest()
+  const host = await startHost(guest.on('proxy_on_request_headers', httpCall(guest), httpCall(guest)))
+  host.open().requestHeaders(true)
+  const { bytes } = host.instance.calls.usage
+  const [first, second] = host.httpCalls.sent
+  assert.equal(first!.received(60 * MIB), true)
+  assert.equal(second!.received(8 * MIB), false)
+  assert.equal(host.instance.calls.usage.bytes, bytes + 60 * MIB)
+  host.httpCalls.answer(0)
+  assert.equal(first!.received(1), false, 'it is over')
+  assert.equal(second!.received(8 * MIB), true)
+  host.httpCalls.fail(1)
+  assert.deepEqual(host.instance.calls.usage, NOTHING)
+})
+
+test('a message on a stream is BadArgument where the streams have too much that is not sent', async () => {
+  const guest = new Guest()
+  const id = guest.cell()
+  const send = guest.call('proxy_grpc_send', guest.loaded(id), guest.text('hello'), 0)
+  const host = await startHost(
+    guest.on('proxy_on_request_headers', grpcStream(guest, id)).on('proxy_on_request_body', send)
+  )
+  const context = host.open()
+  context.requestHeaders(false)
+  const [exchange] = host.grpcCalls.exchanges
+  for (const [unsent, status] of [
+    [64 * 1024 * 1024 - 4, Status.BadArgument],
+    [64 * 1024 * 1024 - 5, Status.Ok]
+  ] as const) {
+    exchange!.unsent = unsent
+    context.requestBodyPhase({ bytes: Buffer.alloc(1), changed: false })
+    assert.equal(host.status(send), status)
+  }
+  assert.deepEqual(exchange!.messages, ['hello'])
+  assert.deepEqual(warnings(host), ['test: a message is refused: its gRPC streams hold too much that is not sent'])
+})

@@ -236,3 +236,22 @@ test('C-128 C-129 request headers are there with the response, and both in on_lo
     ['1', '1', '2']
   )
 })
+
+for (const name of ['proxy_add_header_map_value', 'proxy_replace_header_map_value']) {
+  test(`what a filter writes by ${name} is limited, in one exchange, as a whole map is`, async () => {
+    const guest = new Guest({ pages: 40 })
+    // 8 KiB each, and 64 bytes more that a header counts.
+    const write = guest.call(name, 0, guest.text('x-a'), 200_000, 8192 - 64 - 3)
+    const fill = '(memory.fill (i32.const 200000) (i32.const 97) (i32.const 8192))'
+    const host = await startHost(guest.on('proxy_on_request_headers', fill, write))
+    for (let exchange = 0; exchange < 2; exchange++) {
+      const context = host.open()
+      for (let i = 0; i < 128; i++) {
+        context.requestHeaders(true)
+        assert.equal(host.status(write), Status.Ok)
+      }
+      context.requestHeaders(true)
+      assert.equal(host.status(write), Status.BadArgument)
+    }
+  })
+}

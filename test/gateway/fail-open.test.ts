@@ -144,3 +144,18 @@ test('an exchange that waits for a filter goes on when another exchange brings i
   assert.equal((await request(url, { headers: { 'x-do': 'panic' } })).text, 'hello')
   assert.equal((await waiting).text, 'hello')
 })
+
+test('properties that a filter has set in the callback that it failed in are as they were before', async (t) => {
+  const set = (value: string) => ({ op: 'set_property', path: ['user'], value })
+  const a = {
+    request_headers: [wantsRequestBody, set('nobody')],
+    request_body: [set('admin'), { op: 'panic', text: 'x' }]
+  }
+  const b = { request_headers: [{ op: 'property', path: ['user'] }] }
+  const plugins = scripted({ name: 'a', fail: 'open', priority: 2 }, { name: 'b', priority: 1 })
+  const { url, filterLog } = await startApp(t, { plugins }, (app) => {
+    app.post('/', { config: { wasm: { plugins: { a: { conf: a }, b: { conf: b } } } } }, async () => 'hello')
+  })
+  await request(url, { method: 'POST', body: 'x', headers: { 'content-type': 'text/plain' } })
+  assert.match(filterLog('b').join(), /nobody/)
+})

@@ -111,3 +111,12 @@ test('a name that no host function has is refused, with what is near to it', () 
   }
   assert.throws(() => only('x_y_z', 'proxy_log', 'proxy_lag'), /allow\[0\]: .*; plugins\.a\.allow\[2\]: /)
 })
+
+test('it is warned of once, also when instances come and go', async () => {
+  const guest = new Guest()
+  const call = guest.callOf('env', 'proxy_next', 1)
+  const host = await startHost(guest.on('proxy_on_context_create', call).on('proxy_on_request_headers', 'unreachable'))
+  for (let i = 0; i < 2; i++) host.open().requestHeaders(true)
+  assert.equal(host.plugin.status().failures, 2)
+  assert.equal(host.log.messages('warn').filter((line) => line.includes('proxy_next')).length, 1)
+})

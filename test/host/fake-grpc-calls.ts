@@ -7,6 +7,8 @@ export class FakeGrpcExchange implements GrpcStream {
   readonly events: GrpcEvents
   /** What the filter has sent. */
   readonly messages: string[] = []
+  /** As if the upstream took nothing. */
+  unsent = 0
   halfClosed = false
   state: 'open' | 'closed' | 'cancelled' = 'open'
 

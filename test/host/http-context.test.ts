@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
+import { Status } from '../../lib/host/abi/constants.ts'
+import { serializePairs } from '../../lib/host/byte-pairs.ts'
 import { Outcome } from '../../lib/host/index.ts'
 import { FakeStream } from './fake-stream.ts'
 import { Guest } from './guest.ts'
@@ -142,4 +144,29 @@ test('a body can be read and changed while the filter is paused from it, and not
   assert.equal(await second, Outcome.Continue)
   await turn()
   assert.equal(context.responseBody, undefined)
+})
+
+test('what is held of a body is what it was when another callback changes it and fails', async () => {
+  const guest = new Guest()
+  const none = guest.text('')
+  const headers = guest.text(serializePairs([':method', 'GET', ':path', '/', ':authority', 'a']))
+  const set = guest.call('proxy_set_buffer_bytes', 1, 0, 99, guest.text('other'))
+  guest.on(
+    'proxy_on_request_headers',
+    guest.call('proxy_http_call', guest.text('a'), headers, none, none, 0, guest.cell())
+  )
+  guest.returns('proxy_on_request_headers', 0).returns('proxy_on_response_body', 1)
+  const context = guest.call('proxy_set_effective_context', 2)
+  const host = await startHost(guest.on('proxy_on_http_call_response', context, set, 'unreachable'), {
+    semantics: 'envoy'
+  })
+  const held = host.open()
+  assert.equal(await held.requestHeaders(true), Outcome.Continue)
+  const chunk = { bytes: Buffer.from('one,'), changed: false }
+  assert.equal(await held.responseBodyPhase(chunk, false), Outcome.Hold)
+  host.httpCalls.answer()
+  assert.equal(host.status(set), Status.Ok)
+  const next = { bytes: Buffer.from('two'), changed: false }
+  assert.equal(await held.responseBodyPhase(next, true), Outcome.Failed)
+  assert.equal(next.bytes.toString(), 'one,two')
 })

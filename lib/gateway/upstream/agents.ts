@@ -11,6 +11,8 @@ export function failedToConnect(error: Error): boolean {
 }
 
 const MAX_AGENTS = 256
+/** APISIX's default */
+const MAX_KEEP_ALIVE_MS = 60_000
 
 type KeepalivePool = NonNullable<Upstream['keepalive']>
 
@@ -47,7 +49,7 @@ export class Agents {
    * @param serverName whom a certificate must be for; an address is verified as one
    */
   get(upstream: Upstream, connectTimeout: number, serverName: string | undefined): Agent {
-    const key = `${connectTimeout} ${upstream.connectionKey} ${serverName ?? ''}`
+    const key = `${connectTimeout} ${upstream.poolKey} ${serverName ?? ''}`
     let agent = this.#agents.get(key)
     if (agent === undefined) {
       agent = createAgent(upstream, connectTimeout, serverName)
@@ -86,6 +88,8 @@ function createAgent({ tls, keepalive }: Upstream, connectTimeout: number, serve
       const target = servername === undefined ? { ...rest, host: rest.hostname } : { ...rest, servername }
       connectWithin(connectTimeout, connect, target, callback)
     },
+    // A server may offer to keep a connection for days.
+    keepAliveMaxTimeout: MAX_KEEP_ALIVE_MS,
     ...(keepalive !== undefined && keptAlive(keepalive))
   })
 }

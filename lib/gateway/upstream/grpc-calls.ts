@@ -1,6 +1,7 @@
-import type { GrpcCall, GrpcClient, GrpcEvents, GrpcStream, Logger } from '../../host/index.ts'
+import type { GrpcCall, GrpcClient, GrpcEvents, GrpcStream, Logger, LogRate } from '../../host/index.ts'
 import type { CallHosts } from './call-hosts.ts'
 import { GrpcExchange } from './grpc-exchange.ts'
+import { failedCalls } from './http-calls.ts'
 import { Http2Connections } from './http2-connections.ts'
 import type { Upstreams } from './upstreams.ts'
 
@@ -12,10 +13,12 @@ export class GrpcCalls implements GrpcClient {
   readonly #upstreams: Upstreams
   readonly #log: Logger
   readonly #connections: Http2Connections = new Http2Connections()
+  readonly #lines: LogRate
 
   constructor(upstreams: Upstreams, log: Logger) {
     this.#upstreams = upstreams
     this.#log = log
+    this.#lines = failedCalls(log)
   }
 
   /** Makes calls that may reach some hosts only. */
@@ -28,6 +31,7 @@ export class GrpcCalls implements GrpcClient {
     const upstream = this.#upstreams.find(call.upstream, 'http', hosts)
     if (upstream === undefined) return undefined
     return new GrpcExchange(this.#connections, upstream, call, events, (reason) => {
+      if (!this.#lines.take()) return
       this.#log.warn({ upstream: call.upstream }, `gRPC call to ${call.upstream} failed: ${reason}`)
     })
   }

@@ -31,6 +31,8 @@ export class GrpcExchange implements GrpcStream {
   #halfClosed = false
   #over = false
   #connection: Http2Connection | undefined
+  /** Ends the wait for a connection. */
+  #unwait: (() => void) | undefined
   #stream: ClientHttp2Stream | undefined
   #httpStatus = 0
   /** name, value, … */
@@ -54,6 +56,10 @@ export class GrpcExchange implements GrpcStream {
       this.#timer = setTimeout(late, call.timeout)
     }
     this.#connect()
+  }
+
+  get unsent(): number {
+    return this.#stream === undefined ? this.#unsent : this.#stream.writableLength
   }
 
   send(message: Buffer, endStream: boolean): void {
@@ -100,7 +106,8 @@ export class GrpcExchange implements GrpcStream {
       serverName: upstream.serverNameFor(node),
       connectTimeout: upstream.timeouts(undefined).connect
     }
-    this.#connections.get(target, (error, connection) => {
+    this.#unwait = this.#connections.get(target, (error, connection) => {
+      this.#unwait = undefined
       if (this.#over) return
       if (connection !== undefined) {
         this.#start(connection, node)
@@ -225,6 +232,7 @@ export class GrpcExchange implements GrpcStream {
     this.#waiting = []
     clearTimeout(this.#timer)
     this.#release()
+    this.#unwait?.()
     const stream = this.#stream
     if (stream === undefined) return
     if (!stream.closed) stream.close(code)

@@ -1,11 +1,26 @@
 import type { Readable } from 'node:stream'
-import type { HttpCall, HttpCallClient, HttpCallDone, HttpCallResponse, Logger } from '../../host/index.ts'
+import {
+  type HttpCall,
+  type HttpCallClient,
+  type HttpCallDone,
+  type HttpCallResponse,
+  type Logger,
+  LogRate
+} from '../../host/index.ts'
 import { withoutHopByHop } from '../hop-by-hop.ts'
 import type { Agents } from './agents.ts'
 import type { UpstreamResponse } from './attempt.ts'
 import type { CallHosts } from './call-hosts.ts'
 import { send } from './client.ts'
 import type { Upstreams } from './upstreams.ts'
+
+/** Lines of failed calls in a second: a filter may make thousands. */
+const MAX_LINES = 100
+
+/** How many calls that failed are logged. */
+export function failedCalls(log: Logger): LogRate {
+  return new LogRate(MAX_LINES, (dropped) => log.warn({}, `${dropped} more calls have failed in a second`))
+}
 
 const MAX_RESPONSE_BODY = 8 * 1024 * 1024
 
@@ -14,11 +29,13 @@ export class HttpCalls implements HttpCallClient {
   readonly #agents: Agents
   readonly #log: Logger
   readonly #upstreams: Upstreams
+  readonly #lines: LogRate
 
   constructor(agents: Agents, log: Logger, upstreams: Upstreams) {
     this.#agents = agents
     this.#log = log
     this.#upstreams = upstreams
+    this.#lines = failedCalls(log)
   }
 
   /** Sends calls that may reach some hosts only. */
@@ -47,7 +64,12 @@ export class HttpCalls implements HttpCallClient {
     }
     const fail = (error: Error) => {
       if (finished) return
-      this.#log.warn({ err: error, upstream: call.upstream }, `http call to ${call.upstream} failed: ${error.message}`)
+      if (this.#lines.take()) {
+        this.#log.warn(
+          { err: error, upstream: call.upstream },
+          `http call to ${call.upstream} failed: ${error.message}`
+        )
+      }
       finish(undefined, error.message)
       abort()
     }
@@ -69,7 +91,7 @@ export class HttpCalls implements HttpCallClient {
     const abort = send(this.#agents, request, (error, response) => {
       if (error !== null || response === undefined) fail(error!)
       else if (finished) response.body.on('error', () => {}).destroy()
-      else collect(response, finish, fail)
+      else collect(response, call, finish, fail)
     })
     return () => {
       finished = true
@@ -89,6 +111,7 @@ export function schemeOf({ headers }: HttpCall): 'http' | 'https' {
 
 function collect(
   { statusCode, headers, body, trailers }: UpstreamResponse,
+  call: HttpCall,
   finish: (response: HttpCallResponse) => void,
   fail: (error: Error) => void
 ): void {
@@ -100,6 +123,10 @@ function collect(
     size += chunk.length
     if (size > MAX_RESPONSE_BODY) {
       fail(new Error(`the response is longer than ${MAX_RESPONSE_BODY} bytes`))
+      return
+    }
+    if (!call.received(chunk.length)) {
+      fail(new Error('the answers that are under way hold too much'))
       return
     }
     chunks.push(chunk)

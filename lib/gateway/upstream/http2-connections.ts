@@ -5,6 +5,8 @@ import { type TlsSettings, tlsOptions } from './tls.ts'
 
 /** How long a connection without streams is kept. */
 const IDLE_MS = 30_000
+/** Of these there are so many at most: a filter may call addresses without end. */
+const MAX_IDLE = 64
 
 export interface Http2Target {
   readonly scheme: 'http' | 'https'
@@ -25,8 +27,12 @@ type Callback = (error: Error | null, connection?: Http2Connection) => void
 export class Http2Connections {
   readonly #connections: Map<string, Http2Connection> = new Map()
 
-  /** Calls back once, never before it has returned. */
-  get(target: Http2Target, callback: Callback): void {
+  /**
+   * Calls back once, never before it has returned.
+   *
+   * @returns what to call when nobody waits any more: a connection that nobody else waits for is let go of
+   */
+  get(target: Http2Target, callback: Callback): () => void {
     const { scheme, host, port, connectionKey, serverName } = target
     const key = `${scheme} ${host} ${port} ${connectionKey} ${serverName}`
     let connection = this.#connections.get(key)
@@ -37,8 +43,14 @@ export class Http2Connections {
       made.onEnd = () => {
         if (this.#connections.get(key) === made) this.#connections.delete(key)
       }
+      made.onIdle = () => this.#closeOldest()
     }
-    connection.ready(callback)
+    return connection.ready(callback)
+  }
+
+  #closeOldest(): void {
+    const idle = [...this.#connections.values()].filter((connection) => connection.isIdle)
+    for (const connection of idle.slice(0, -MAX_IDLE)) connection.closeIdle()
   }
 
   close(): void {
@@ -49,6 +61,8 @@ export class Http2Connections {
 export class Http2Connection {
   /** Called when no more requests can be sent: those that are under way may go on. */
   onEnd: () => void = () => {}
+  /** Called when no stream is on it. */
+  onIdle: () => void = () => {}
   readonly #session: ClientHttp2Session
   /** Those who wait for the connection; `undefined` when it is there. */
   #waiting: Callback[] | undefined = []
@@ -76,6 +90,7 @@ export class Http2Connection {
       const waiting = this.#waiting ?? []
       this.#waiting = undefined
       for (const callback of waiting) callback(null, this)
+      this.#idles()
     })
     // Requests that are under way fail with it by themselves.
     const end = (error: Error) => {
@@ -104,26 +119,51 @@ export class Http2Connection {
     return this.#session.destroyed
   }
 
-  /** Calls back when there is a connection, or when there will be none. */
-  ready(callback: Callback): void {
-    if (this.#waiting === undefined) queueMicrotask(() => callback(null, this))
-    else this.#waiting.push(callback)
+  /** Whether it is there, and no stream is on it. */
+  get isIdle(): boolean {
+    return this.#idle !== undefined && !this.ended
+  }
+
+  /**
+   * Calls back when there is a connection, or when there will be none.
+   *
+   * @returns what to call when that is not waited for any more
+   */
+  ready(callback: Callback): () => void {
+    const waiting = this.#waiting
+    if (waiting === undefined) queueMicrotask(() => callback(null, this))
+    else waiting.push(callback)
+    return () => {
+      const at = waiting?.indexOf(callback) ?? -1
+      if (at === -1 || this.#waiting !== waiting) return
+      waiting!.splice(at, 1)
+      if (waiting!.length === 0) this.destroy()
+    }
   }
 
   /** @throws when headers are not what HTTP/2 allows */
   request(headers: OutgoingHttpHeaders): ClientHttp2Stream {
     const stream = this.#session.request(headers, { endStream: false })
     clearTimeout(this.#idle)
+    this.#idle = undefined
     this.#streams++
     stream.once('close', () => {
       this.#streams--
-      if (this.#streams > 0 || this.ended) return
-      this.#idle = setTimeout(() => {
-        this.onEnd()
-        this.#session.close()
-      }, IDLE_MS).unref()
+      this.#idles()
     })
     return stream
+  }
+
+  #idles(): void {
+    if (this.#streams > 0 || this.ended) return
+    this.#idle = setTimeout(() => this.closeIdle(), IDLE_MS).unref()
+    this.onIdle()
+  }
+
+  closeIdle(): void {
+    clearTimeout(this.#idle)
+    this.onEnd()
+    this.#session.close()
   }
 
   destroy(): void {

@@ -48,13 +48,18 @@ export function sendWithTrailers(
     return () => {}
   }
   let answered = false
-  outgoing.on('close', () => upstream.release(node))
-  outgoing.on('error', (error) => {
+  const fail = (error: Error) => {
     if (answered) return
     answered = true
     upstream.report(node, isTimeout(error) ? 'timeout' : 'tcp failure')
     callback(error)
+  }
+  outgoing.on('close', () => {
+    upstream.release(node)
+    // Node ends a connection that becomes a tunnel, or speaks another protocol, without an error.
+    fail(new Error('it gave no answer'))
   })
+  outgoing.on('error', fail)
   outgoing.on('response', (incoming) => {
     answered = true
     upstream.report(node, incoming.statusCode!)

@@ -40,8 +40,9 @@ export class Upstream {
   readonly name: string | undefined
   readonly tls: TlsSettings
   readonly keepalive: UpstreamConfig['keepalive_pool']
-  /** Tells apart whose connections may not be shared: by TLS settings and pool. */
+  /** Tells apart whose connections may not be shared: by TLS settings, and by pool as well. */
   readonly connectionKey: string
+  readonly poolKey: string
   /** On how many other nodes a request is tried. */
   readonly retries: number
   /** Milliseconds in which another node may be tried. */
@@ -75,9 +76,8 @@ export class Upstream {
     const { verify = true, client_cert: cert, client_key: key } = config.tls ?? {}
     this.tls = cert === undefined || key === undefined ? { verify } : { verify, cert, key }
     this.keepalive = config.keepalive_pool
-    this.connectionKey = createHash('sha256')
-      .update(JSON.stringify([this.tls, this.keepalive]))
-      .digest('hex')
+    this.connectionKey = createHash('sha256').update(JSON.stringify(this.tls)).digest('hex')
+    this.poolKey = `${this.connectionKey} ${JSON.stringify(this.keepalive)}`
     this.retries = config.retries ?? Math.max(0, this.#size - 1)
     this.retryTimeout = config.retry_timeout ? config.retry_timeout * 1000 : Number.POSITIVE_INFINITY
     this.#checks = config.checks && new HealthChecks(this, pickable, config.checks, log)

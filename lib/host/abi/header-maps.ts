@@ -1,8 +1,12 @@
 import { parsePairs, serializedSize, serializePairs } from '../byte-pairs.ts'
 import { HeaderList, type HeaderMap } from '../header-map.ts'
 import type { Instance } from '../instance.ts'
+import { MAX_HEADER_BYTES } from '../limits.ts'
 import { MapType, Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
+
+/** What a pair takes besides its bytes. */
+const PAIR_BYTES = 64
 
 const LAST_MAP = MapType.HttpCallResponseTrailers
 
@@ -36,6 +40,14 @@ export function headerMaps(instance: Instance): HostFunctions {
       default:
         return undefined
     }
+  }
+
+  /** Counts what a context writes one by one: of a whole map `parsePairs` has a limit. */
+  function hasRoom(key: string, value: string): boolean {
+    const context = instance.activeHttpContext
+    if (context === undefined) return true
+    context.headerBytes += key.length + value.length + PAIR_BYTES
+    return context.headerBytes <= MAX_HEADER_BYTES
   }
 
   function readable(type: number): HeaderMap | undefined {
@@ -99,7 +111,7 @@ export function headerMaps(instance: Instance): HostFunctions {
       const key = memory.name(keyData, keySize)
       const value = memory.latin1(valueData, valueSize)
       if (key === undefined || value === undefined) return Status.InvalidMemoryAccess
-      return mapOf(type)?.add(key, value) ? Status.Ok : Status.BadArgument
+      return hasRoom(key, value) && mapOf(type)?.add(key, value) ? Status.Ok : Status.BadArgument
     },
 
     proxy_replace_header_map_value(
@@ -113,7 +125,7 @@ export function headerMaps(instance: Instance): HostFunctions {
       const key = memory.name(keyData, keySize)
       const value = memory.latin1(valueData, valueSize)
       if (key === undefined || value === undefined) return Status.InvalidMemoryAccess
-      return mapOf(type)?.replace(key, value) ? Status.Ok : Status.BadArgument
+      return hasRoom(key, value) && mapOf(type)?.replace(key, value) ? Status.Ok : Status.BadArgument
     },
 
     proxy_remove_header_map_value(type: number, keyData: number, keySize: number): number {

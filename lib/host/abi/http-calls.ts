@@ -89,7 +89,7 @@ export function httpCalls(instance: Instance): HostFunctions {
       const { active, calls } = instance
       // A module that catches what ended it may still call: nobody would end that call.
       if (active === undefined || instance.failure !== undefined) return Status.InternalFailure
-      const size = headerBytes.length + body.length + trailerBytes.length
+      const size = upstream.length + headerBytes.length + body.length + trailerBytes.length
       if (!calls.admits(active, size)) return Status.InternalFailure
       const id = calls.dispatch(active, { upstream, headers, body: Buffer.from(body), trailers, timeout }, size)
       if (id === undefined) return Status.BadArgument

@@ -1,4 +1,4 @@
-import type { Instance } from '../instance.ts'
+import type { Instance, PluginSettings } from '../instance.ts'
 import { DEFAULT_LIMITS } from '../limits.ts'
 import { mayLog } from '../log-rate.ts'
 import { Memory } from '../memory.ts'
@@ -182,13 +182,27 @@ function guard(
   }
 }
 
+/** By the settings, which all instances of a plugin have in common: what it has been warned of. */
+const warnings: WeakMap<PluginSettings, Set<string>> = new WeakMap()
+
+function warnedOf(settings: PluginSettings): Set<string> {
+  let warned = warnings.get(settings)
+  if (warned === undefined) {
+    warned = new Set()
+    warnings.set(settings, warned)
+  }
+  return warned
+}
+
 function stub(instance: Instance, module: string, name: string, reason: string): HostFunctions[string] {
   // As text it converts to whatever type the module declares, a 64-bit integer too.
   const answer = String(module.startsWith('wasi') ? Errno.NoSys : Status.Unimplemented)
-  let warned = false
+  const { settings } = instance
+  const key = `${module}.${name}`
   return () => {
-    if (!warned) {
-      warned = true
+    const warned = warnedOf(settings)
+    if (!warned.has(key)) {
+      warned.add(key)
       const fields = { plugin: instance.settings.name, context: instance.active?.id }
       if (mayLog(instance.settings)) instance.log.warn(fields, `the filter called ${module}.${name}, ${reason}`)
     }

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { Http2Connections } from '../../../lib/gateway/upstream/http2-connections.ts'
 import { GrpcTester, greet, startGrpcNode } from './grpc-nodes.ts'
-import { REFUSED, until } from './nodes.ts'
+import { REFUSED, startRawNode, until } from './nodes.ts'
 
 const GREETED = ['initial content-type application/grpc', 'message hello world', 'trailing grpc-status 0', 'close 0']
 
@@ -136,4 +137,34 @@ test('a server over TLS that speaks no HTTP/2 is unavailable', async (t) => {
   const node = await listen(t, server as never)
   const upstream = { nodes: { [node.address]: 1 }, scheme: 'https', tls: { verify: false } } as const
   assert.match((await new GrpcTester(t, upstream).call('configured', 'a')).at(-1)!, /^close 14/)
+})
+
+test('a connection that no exchange is left to wait for is let go of', async (t) => {
+  const { port, sockets } = await startRawNode(t, () => {})
+  const connections = new Http2Connections()
+  const target = {
+    ...({ scheme: 'http', host: '127.0.0.1', port, tls: { verify: true }, connectionKey: '' } as const),
+    serverName: '127.0.0.1',
+    connectTimeout: 5000
+  }
+  const called: unknown[] = []
+  const wait = () => connections.get(target, (error) => called.push(error))
+  for (const unwait of [wait(), wait()]) unwait()
+  await sleep(50)
+  assert.deepEqual([sockets.size, called], [0, []])
+  const unwait = wait()
+  wait()
+  unwait()
+  await until(() => called.length > 0, 'who waits is told')
+  assert.deepEqual([sockets.size, called], [1, [null]])
+  connections.close()
+})
+
+test('of connections that no exchange is on some are kept, not all', async (t) => {
+  const nodes = await Promise.all(Array.from({ length: 70 }, () => startGrpcNode(t, greet)))
+  const tester = new GrpcTester(t)
+  for (const { address } of nodes) assert.equal((await tester.call(address, 'x')).at(-1), 'close 0')
+  const open = () => nodes.filter(({ sockets }) => sockets.size > 0)
+  await until(() => open().length === 64, 'the first ones are closed')
+  assert.equal(nodes[0]!.sockets.size, 0)
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { test } from 'node:test'
 import { Agents } from '../../../lib/gateway/upstream/agents.ts'
 import { HttpCalls } from '../../../lib/gateway/upstream/http-calls.ts'
@@ -14,7 +14,7 @@ function dispatch(upstream: string, body: string, timeout: number = 2000): Promi
   const headers = [':method', 'POST', ':path', '/x?y', ':authority', 'a.test', 'x-a', '1', 'x-a', '2']
   return new Promise((resolve) => {
     const trailers = ['x-sum', 'abc', 'x-sum', 'def']
-    calls.dispatch({ upstream, headers, body: Buffer.from(body), trailers, timeout }, resolve)
+    calls.dispatch({ upstream, headers, body: Buffer.from(body), trailers, timeout, received: () => true }, resolve)
   })
 }
 
@@ -70,4 +70,16 @@ test('a call with trailers that is refused, or not answered in time, has no resp
   const silent = await startServer(t, () => undefined)
   assert.equal(await dispatch('127.0.0.1:1', 'x'), undefined)
   assert.equal(await dispatch(silent, 'x', 100), undefined)
+})
+
+test('a call with trailers that is answered by another protocol has no response', async (t) => {
+  for (const head of ['HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n', '']) {
+    const server = createTcpServer((socket) => {
+      socket.once('data', () => socket.end(head))
+    }).listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    t.after(() => server.close())
+    const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
+    assert.equal(await dispatch(address, 'x', 0), undefined)
+  }
 })
