@@ -46,7 +46,7 @@ if (cluster.isPrimary) {
   const app = Fastify({ logger })
   await app.register(wasmGateway, {
     redis: { path: process.env.REDIS },
-    plugins: [{ name: 'rate_limit', file: 'fixtures/rate-limit/rate-limit.wasm' }]
+    plugins: [{ name: 'rate_limit', file: 'fixtures/shared-rate-limit/shared-rate-limit.wasm' }]
   })
   const conf = { limit: 3, window_seconds: 3600 }
   app.get('/', { config: { wasm: { plugins: { rate_limit: { conf } } } } }, async () => {

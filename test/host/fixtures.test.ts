@@ -28,7 +28,7 @@ const FIXTURES: Record<string, HostOptions & { abi: AbiVersion }> = {
   stamp: { abi: '0.2.1' },
   look: { abi: '0.2.1', configuration: 'headers' },
   'stamp-go': { abi: '0.2.0' },
-  'rate-limit': { abi: '0.2.0', configuration: '{"limit":1,"window_seconds":60}' },
+  'shared-rate-limit': { abi: '0.2.0', configuration: '{"limit":1,"window_seconds":60}' },
   'hello-c-wasi': { abi: '0.2.1', environment: { GREETING: 'hello' } }
 }
 

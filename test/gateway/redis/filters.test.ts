@@ -98,7 +98,7 @@ test('a filter that tries again and again while Redis is away comes to an end', 
 
 test('a limit of requests holds for two gateways together', { skip }, async (t) => {
   const server = await RedisServer.start(t)
-  const plugins = [{ name: 'limit', file: fixture('rate-limit') }]
+  const plugins = [{ name: 'limit', file: fixture('shared-rate-limit') }]
   const make = () =>
     startApp(t, { redis: redisOf(server), plugins }, (app) => {
       const conf = { limit: 5, window_seconds: 86_400 * 365 }
