@@ -114,9 +114,17 @@ test('a file that is written all the time is read all the same', async (t) => {
   await write(0)
   const { lines } = await startApp(t, { config: path }, () => {})
   let i = 0
-  const writing = setInterval(() => void write(++i), 100)
-  t.after(() => clearInterval(writing))
-  await eventually('it is read', () => lines.some(({ msg }) => msg === 'the configuration is loaded'))
+  let last = Promise.resolve()
+  const writing = setInterval(() => {
+    last = write(++i)
+  }, 100)
+  try {
+    await eventually('it is read', () => lines.some(({ msg }) => msg === 'the configuration is loaded'))
+  } finally {
+    // Before the folder is removed.
+    clearInterval(writing)
+    await last
+  }
 })
 
 test('a plugin that is switched off need not have a configuration', async (t) => {
