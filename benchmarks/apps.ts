@@ -5,6 +5,7 @@ import httpProxy from '@fastify/http-proxy'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Module } from '../lib/host/index.ts'
 import type { PluginDeclaration, PluginEntry } from '../lib/index.ts'
+import { stampByHooks } from '../test/gateway/stamping.ts'
 import { FakeStream } from '../test/host/fake-stream.ts'
 import { LONG } from './long.ts'
 
@@ -28,14 +29,7 @@ export const APPS = {
     const app = Fastify()
     app.get('/look', { onRequest: lookAtHeaders }, hello)
     app.register(async (scope) => {
-      scope.addHook('onRequest', (request, _reply, done) => {
-        request.raw.headers['x-client'] = request.raw.headers['user-agent'] ?? 'unknown'
-        done()
-      })
-      scope.addHook('onSend', (_request, reply, payload, done) => {
-        reply.header('x-stamp', '1')
-        done(null, payload)
-      })
+      stampByHooks(scope)
       scope.get('/', hello)
     })
     return app

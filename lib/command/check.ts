@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { relative } from 'node:path'
 import { compileAddresses } from '../config/addresses.ts'
-import type { ConfigFileContent } from '../config/file.ts'
+import { type ConfigFileContent, firstOf } from '../config/file.ts'
 import { loadResources } from '../config/resources.ts'
 import type { Listen, PluginDeclaration } from '../config/schema.ts'
 import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
@@ -67,16 +67,14 @@ export async function check(files: readonly string[], { json }: Values): Promise
 
 /** What is wrong with files that are right by themselves. */
 function wrongTogether(contents: readonly ConfigFileContent[]): string[] {
-  const admin = contents.find(({ admin }) => admin !== undefined)?.admin
-  const metrics = contents.find(({ metrics }) => metrics !== undefined)?.metrics
-  const inspector = contents.find(({ inspector }) => inspector !== undefined)?.inspector
+  const admin = firstOf(contents, 'admin')
   const checks = [
     () => loadResources({}, contents),
     () => servicesOf({}, contents),
     () => compileAddresses(admin?.allow_admin ?? [], 'admin.allow_admin'),
-    () => compileAddresses(metrics?.allow ?? [], 'metrics.allow'),
-    () => compileAddresses(inspector?.allow_admin ?? [], 'inspector.allow_admin'),
-    () => checkListeners(contents.find(({ listen }) => listen !== undefined)?.listen, admin?.listen)
+    () => compileAddresses(firstOf(contents, 'metrics')?.allow ?? [], 'metrics.allow'),
+    () => compileAddresses(firstOf(contents, 'inspector')?.allow_admin ?? [], 'inspector.allow_admin'),
+    () => checkListeners(firstOf(contents, 'listen'), admin?.listen)
   ]
   return checks.flatMap((check) => {
     try {

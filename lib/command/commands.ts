@@ -10,7 +10,7 @@ export const COMMANDS: readonly Command[] = [
     summary: 'starts a gateway',
     description: [
       'Starts a gateway from configuration files, which add up. It listens where `listen: { host, port }` says, by default on 127.0.0.1:9080, and serves the Admin API where `admin.listen` says, by default on 127.0.0.1:9180, when there is an `admin`.',
-      'A changed file is put into effect at once, and so is everything on SIGHUP, the modules of filters included; what is not valid is logged, and changes nothing. `listen`, `admin`, `store` and `redis` are read at the start alone.',
+      'A changed file is put into effect at once, and so is everything on SIGHUP, the modules of filters included; what is not valid is logged, and changes nothing. `listen`, `admin`, `store`, `redis`, `metrics` and `inspector` are read at the start alone.',
       'SIGTERM or SIGINT: takes no more connections, answers the requests that are under way, and ends with 0, or with 1 when they take too long. A second signal ends it at once.',
       'Logs to standard output: lines of JSON, or on a terminal lines to read.'
     ],

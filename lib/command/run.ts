@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
+import { firstOf } from '../config/file.ts'
 import type { Options } from '../config/schema.ts'
 import { wasmGateway } from '../index.ts'
 import { UsageError, type Values } from './command-line.ts'
@@ -34,12 +35,12 @@ export async function run(files: readonly string[], values: Values): Promise<num
 
   const { contents, problems } = await readConfigFiles(files)
   if (problems.length > 0) return refuse(problems)
-  const listen = contents.find(({ listen }) => listen !== undefined)?.listen
-  const admin = contents.find(({ admin }) => admin !== undefined)?.admin
-  if (admin === undefined && contents.some(({ inspector }) => inspector !== undefined)) {
+  const listen = firstOf(contents, 'listen')
+  const admin = firstOf(contents, 'admin')
+  if (admin === undefined && firstOf(contents, 'inspector') !== undefined) {
     return refuse(['inspector: it stands on the listener of the Admin API, and there is no admin'])
   }
-  const metrics = contents.find(({ metrics }) => metrics !== undefined)?.metrics
+  const metrics = firstOf(contents, 'metrics')
   // Never on the listener that clients reach.
   const options: Options = {
     config: [...files],

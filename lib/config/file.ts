@@ -85,6 +85,14 @@ export async function readConfigFile(path: string): Promise<ConfigFileContent> {
   }
 }
 
+/** A section that counts where it stands first: that of the first file which has it. */
+export function firstOf<Key extends 'listen' | 'admin' | 'metrics' | 'inspector'>(
+  files: readonly ConfigFileContent[],
+  section: Key
+): ConfigFileContent[Key] | undefined {
+  return files.find((file) => file[section] !== undefined)?.[section]
+}
+
 /** By an error: what is left of the file that it is about, without what is wrong. */
 const remains: WeakMap<Error, ConfigFileContent> = new WeakMap()
 

@@ -21,27 +21,8 @@ export function withStored(
   stored: ReadonlyMap<ResourceKind, ReadonlyMap<string, StoredResource>>,
   problems: StoredProblems
 ): Resources {
-  const resources = { ...declared }
-  for (const kind of ORDER) {
-    const items = new Map<string, object>(declared[kind])
-    Object.assign(resources, { [kind]: items })
-    for (const object of stored.get(kind)?.values() ?? []) {
-      const dangling: WasmError[] = []
-      try {
-        if (items.has(object.id)) {
-          throw declaredTwice(kind, object.id)
-        }
-        items.set(object.id, validate(SCHEMAS[kind], object.value, `${kind}.${object.id}`))
-        checkResource(resources, kind, object.id, (error) => dangling.push(error))
-      } catch (error) {
-        if (!declared[kind].has(object.id)) items.delete(object.id)
-        problems.refused(object, error as Error)
-        continue
-      }
-      for (const error of dangling) problems.dangling(object, error)
-    }
-  }
-  return resources
+  const objects = [...stored.values()].flatMap((ofKind) => [...ofKind.values()])
+  return withChanges(declared, (kind, id) => declared[kind].has(id), objects, problems)
 }
 
 /** Another value of an object, or (`undefined`) that it is gone. */
@@ -52,11 +33,11 @@ export type Change = Pick<StoredResource, 'kind' | 'id'> & { readonly value: Sto
  *
  * @param isDeclared what is declared stays as it is
  */
-export function withChanges(
+export function withChanges<Object extends Change>(
   resources: Resources,
   isDeclared: (kind: ResourceKind, id: string) => boolean,
-  changes: readonly Change[],
-  problems: { refused(change: Change, error: Error): void; dangling(change: Change, error: Error): void }
+  changes: readonly Object[],
+  problems: { refused(change: Object, error: Error): void; dangling(change: Object, error: Error): void }
 ): Resources {
   const next: Record<string, Map<string, object>> = {}
   for (const kind of ORDER) next[kind] = new Map<string, object>(resources[kind] as ReadonlyMap<string, object>)

@@ -138,11 +138,6 @@ export class Plans {
     return owner?.state.plan ?? this.#globalPlan
   }
 
-  /** The plan of what no route is there for; `undefined` when there is no global rule. */
-  get globalPlan(): Plan | undefined {
-    return this.#globalPlan
-  }
-
   /** How many routes the gateway itself has. */
   get size(): number {
     return this.#routes.size

@@ -83,11 +83,12 @@ export class RequestHeaders extends HeaderList {
     if (headers[name] !== (at === -1 ? undefined : shown![at + 1])) return super.add(name, value)
     if (at !== -1 && (name === 'cookie' || SINGLE.has(name))) return super.add(name, value)
     if (!isHeader(name, value)) return false
-    if (at !== -1) shown![at + 1] += `, ${value}`
+    const all = at === -1 ? value : `${shown![at + 1]}, ${value}`
+    headers[name] = all
     // Lists that are given what is in them take no more memory than that.
-    else if (shown === undefined) this.#shown = [name, value]
-    else shown.push(name, value)
-    headers[name] = at === -1 ? value : shown![at + 1]
+    if (shown === undefined) this.#shown = [name, all]
+    else if (at === -1) shown.push(name, all)
+    else shown[at + 1] = all
     if (this.#added === undefined) this.#added = [name, value]
     else this.#added.push(name, value)
     return true

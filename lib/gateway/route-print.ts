@@ -18,8 +18,8 @@ export interface DeclaredRoute {
  */
 export function printWasm(plans: Plans, declared: readonly DeclaredRoute[]): string {
   const sections: string[] = []
-  const { globalPlan } = plans
-  if (globalPlan !== undefined) sections.push(section('global rules', globalPlan))
+  const chains = [...plans.chains()]
+  for (const { route, plan } of chains) if (route === undefined) sections.push(section('global rules', plan))
   for (const { methods, url, wasm, proxied } of grouped(declared)) {
     const title = `${url} (${methods.join(', ')})`
     let plan: Plan | undefined
@@ -31,7 +31,7 @@ export function printWasm(plans: Plans, declared: readonly DeclaredRoute[]): str
     }
     if (plan !== undefined) sections.push(section(title + (proxied ? destinationOf(plan) : ''), plan))
   }
-  for (const { own, plan } of plans.chains()) {
+  for (const { own, plan } of chains) {
     if (own !== undefined) sections.push(section(titleOf(own) + destinationOf(plan), plan))
   }
   return sections.join('\n')

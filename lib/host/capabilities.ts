@@ -1,6 +1,6 @@
 import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
 import { hostFunctionNames } from './abi/imports.ts'
-import type { PluginSettings } from './instance.ts'
+import type { PluginSettings } from './plugin-settings.ts'
 
 /** The host functions that a plugin may call, by name: the others answer that there is no such function. */
 export type AllowedFunctions = ReadonlySet<string> | UseReport

@@ -1,26 +1,21 @@
 import { FST_WASM_START_FAILED, FST_WASM_TRAP } from '../errors.ts'
-import type { Queues } from '../stores/queues.ts'
-import type { SharedData } from '../stores/shared-data.ts'
 import { createImports } from './abi/imports.ts'
 import { backtraceOf, keepFrames, restoreFrames } from './backtrace.ts'
 import type { CallTimes } from './call-times.ts'
-import type { AllowedFunctions } from './capabilities.ts'
 import { type Clock, SYSTEM_CLOCK } from './clock.ts'
 import type { Context } from './context.ts'
 import { ContextTable } from './context-table.ts'
-import type { ForeignFunction } from './foreign-functions.ts'
 import { HttpContext } from './http-context.ts'
 import { DEFAULT_LIMITS, type InstanceLimits } from './limits.ts'
 import { lineOf } from './log-line.ts'
 import { Memory } from './memory.ts'
 import { arm, enterModule, isInModule, leaveModule, wasStopped } from './metering/clock.ts'
-import type { Metrics } from './metrics.ts'
 import type { Module } from './module.ts'
 import { type CallbackMessage, callbackChannel, type Observer } from './observer.ts'
 import { OutstandingCalls } from './outstanding-calls.ts'
 import { PluginContext } from './plugin-context.ts'
-import type { PluginCounts } from './plugin-counts.ts'
-import type { GrpcClient, HttpCallClient, Logger } from './stream.ts'
+import type { PluginSettings } from './plugin-settings.ts'
+import type { Logger } from './stream.ts'
 import { ProcessExit } from './wasi/process-exit.ts'
 import { StandardStreams } from './wasi/standard-streams.ts'
 
@@ -60,50 +55,8 @@ const NOT_CALLED: Partial<Record<(typeof CALLBACKS)[number], number>> = {
 }
 type Callbacks = { readonly [Name in (typeof CALLBACKS)[number]]: Callback | undefined }
 
-/** Something that one process at a time has, of many. */
-export interface TickLease {
-  readonly isHeld: boolean
-  /** From now on it is tried to have it. @returns what ends that */
-  want(): () => void
-}
-
-/** What an instance is made with: the plugin's declaration, as the host needs it. */
-export interface PluginSettings {
-  readonly name: string
-  /** Which host's habits the filter was written for. */
-  readonly semantics: 'apisix' | 'envoy'
-  /** The scope of its shared data, queues and metrics; what the property `plugin_vm_id` answers. */
-  readonly vmId: string
-  /** What the property `plugin_root_id` answers. */
-  readonly rootId: string
-  /** What `proxy_on_vm_start` reads. */
-  readonly vmConfiguration: Buffer
-  /** The WASI environment. */
-  readonly environment: Readonly<Record<string, string>>
-  readonly log: Logger
-  readonly httpCalls: HttpCallClient
-  readonly grpcCalls: GrpcClient
-  readonly sharedData: SharedData
-  readonly queues: Queues
-  readonly metrics: Metrics
-  /** What `proxy_call_foreign_function` finds. */
-  readonly foreignFunctions: ReadonlyMap<string, ForeignFunction>
-  /** Says whether its ticks run in this process; absent: they do. */
-  readonly tickLease?: TickLease | undefined
-  /** By default `DEFAULT_LIMITS` */
-  readonly limits?: InstanceLimits
-  /** The host functions that it may call; absent: all. */
-  readonly allow?: AllowedFunctions | undefined
-  /** By default the system's */
-  readonly clock?: Clock
-  /** Where is counted what happens; absent: nowhere */
-  readonly counts?: PluginCounts
-  /** Who watches what happens; absent: nobody */
-  readonly observer?: Observer | undefined
-}
-
 /** Is told of the failure of an instance, and answers what follows from it, for the log. */
-export type OnFailure = (instance: Instance, where: string) => string
+export type OnFailure = (instance: Instance) => string
 
 /**
  * One instance of a module, with a linear memory of its own: the "VM" of the specification. It is entered through `call`
@@ -125,10 +78,10 @@ export class Instance {
   current: Context | undefined
   /** Whether `proxy_on_vm_start` is running: what modules of ABI 0.1.0 then read is the VM's configuration. */
   startingVm = false
-  /** Where it failed: the export, or what of the host; for whom, and whether it was stopped since its time was over. */
+  /** Where it failed: the export, or what of the host; and whether it was stopped since its time was over. */
   failedIn: string | undefined
-  failedFor: Context | undefined
   stopped = false
+  #failedFor: Context | undefined
   /** The export that the module was entered by last. */
   entry = 'its start'
   /** What `proxy_set_effective_context` chose, until the callback returns. */
@@ -325,7 +278,7 @@ export class Instance {
     if (this.failure !== undefined) return
     this.failure = error as Error
     this.failedIn = where
-    this.failedFor = this.active
+    this.#failedFor = this.active
     this.#nextFailed = Instance.#lastFailed
     Instance.#lastFailed = this
     if (!isInModule()) Instance.#endFailed()
@@ -344,15 +297,14 @@ export class Instance {
 
   /** It has failed: its contexts are woken, and its calls cancelled. */
   #end(): void {
-    const where = this.failedIn!
     const cause = this.#reasonOf(this.failure)
-    const failure = new FST_WASM_TRAP(this.settings.name, where, cause.message, { cause })
+    const failure = new FST_WASM_TRAP(this.settings.name, this.failedIn!, cause.message, { cause })
     this.failure = failure
     this.stopped = wasStopped()
     this.standardStreams.flush()
     // First, so that it is known when there will be another instance.
-    const next = this.#onFailure(this, where)
-    this.#logFailure(where, failure, backtraceOf(cause), next)
+    const next = this.#onFailure(this)
+    this.#logFailure(failure, cause, next)
     this.calls.cancelAll()
     const contexts = this.contexts.values()
     this.contexts.clear()
@@ -361,25 +313,26 @@ export class Instance {
   }
 
   /** All there is to say, in one line. */
-  #logFailure(where: string, failure: Error, backtrace: readonly string[], next: string): void {
-    const { settings, failedFor } = this
-    const stream = failedFor instanceof HttpContext ? failedFor.stream : undefined
+  #logFailure(failure: Error, cause: Error, next: string): void {
+    const { settings, failedIn: where } = this
+    const context = this.#failedFor
+    const stream = context instanceof HttpContext ? context.stream : undefined
     const log = stream?.log ?? settings.log
     const route = stream?.route
+    const backtrace = backtraceOf(cause)
     const fields = {
       plugin: settings.name,
-      context: failedFor?.id,
+      context: context?.id,
       ...(route !== undefined && { route }),
       callback: where,
       backtrace,
       next,
       err: failure
     }
-    const reason = (failure.cause as Error | undefined)?.message ?? failure.message
     const through = backtrace.length === 0 ? '' : `, in ${backtrace.join(' < ')}`
     log.error(
       fields,
-      `${settings.name}: failed to run wasm plugin: failed to run ${where}: ${lineOf(Buffer.from(reason + through))}; ${next}`
+      `${settings.name}: failed to run wasm plugin: failed to run ${where}: ${lineOf(Buffer.from(cause.message + through))}; ${next}`
     )
   }
 

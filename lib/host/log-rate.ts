@@ -1,5 +1,5 @@
-import type { PluginSettings } from './instance.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
+import type { PluginSettings } from './plugin-settings.ts'
 
 const SECOND = 1000
 

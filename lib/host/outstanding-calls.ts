@@ -2,7 +2,6 @@ import { CallCounts } from './call-counts.ts'
 import type { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Instance } from './instance.ts'
-import { DEFAULT_LIMITS } from './limits.ts'
 import { type HttpCallMessage, httpCallChannel } from './observer.ts'
 import { OutstandingGrpc } from './outstanding-grpc.ts'
 import { NO_STATUS, type PluginContext } from './plugin-context.ts'
@@ -44,8 +43,7 @@ export class OutstandingCalls {
 
   constructor(instance: Instance) {
     this.#instance = instance
-    const { httpCalls } = instance.settings.limits ?? DEFAULT_LIMITS
-    this.#counts = new CallCounts(httpCalls)
+    this.#counts = new CallCounts(instance.limits.httpCalls)
     this.grpc = new OutstandingGrpc(instance, this.#counts, () => this.#takeId())
   }
 

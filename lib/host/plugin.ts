@@ -1,9 +1,10 @@
 import { FST_WASM_CONFIGURE_FAILED } from '../errors.ts'
 import { BackOff, HEALTHY_MS, RESTART_DELAYS } from './back-off.ts'
 import { backtraceOf } from './backtrace.ts'
-import { Instance, type PluginSettings } from './instance.ts'
+import { Instance } from './instance.ts'
 import type { Module } from './module.ts'
 import { PluginContext } from './plugin-context.ts'
+import type { PluginSettings } from './plugin-settings.ts'
 
 /** What `Plugin.status` tells. */
 export interface PluginStatus {
@@ -28,7 +29,7 @@ export interface PluginStatus {
 }
 
 /** What no exchange waits for: a filter that traps there alone is there again for the next exchange. */
-const BESIDE_EXCHANGES: ReadonlySet<string | undefined> = new Set([
+const BESIDE_EXCHANGES: ReadonlySet<string> = new Set([
   'proxy_on_tick',
   'proxy_on_queue_ready',
   'proxy_on_foreign_function',
@@ -90,9 +91,7 @@ export class Plugin {
       this.#instances++
       const since = performance.now()
       try {
-        this.#instance = new Instance(this.module, this.settings, (failed, where) =>
-          this.#discard(failed, where, since)
-        )
+        this.#instance = new Instance(this.module, this.settings, (failed) => this.#discard(failed, since))
       } catch (error) {
         this.#fail('its start', since)
         throw error
@@ -173,11 +172,12 @@ export class Plugin {
   }
 
   /** @returns what follows, for the log */
-  #discard(failed: Instance, where: string, since: number): string {
+  #discard(failed: Instance, since: number): string {
     // One that fails while it is made is counted where it is made.
     if (this.#instance !== failed) return this.#next()
     this.#instance = undefined
     this.#lastFailure = failed.failure
+    const where = failed.failedIn!
     // One that was stopped has held up the process for its time.
     if (BESIDE_EXCHANGES.has(where) && !failed.stopped) this.#count(where)
     else this.#fail(where, since)

@@ -1,4 +1,4 @@
-import type { PluginSettings } from './instance.ts'
+import type { PluginSettings } from './plugin-settings.ts'
 
 /** How long it is not said again that something is refused. */
 const QUIET_MS = 60_000

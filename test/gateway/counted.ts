@@ -8,6 +8,7 @@ import Fastify from 'fastify'
 import { Instance } from '../../lib/host/instance.ts'
 import wasmGateway from '../../lib/index.ts'
 import { fixture } from '../app.ts'
+import { stampByHooks } from './stamping.ts'
 
 /** What one request costs on average. */
 export interface Cost {
@@ -28,14 +29,7 @@ await app.register(wasmGateway, {
 const hello = (_request: unknown, reply: { send(payload: string): void }) => reply.send('hello')
 app.get('/plain', hello)
 app.register(async (scope) => {
-  scope.addHook('onRequest', (request, _reply, done) => {
-    request.raw.headers['x-client'] = request.raw.headers['user-agent'] ?? 'unknown'
-    done()
-  })
-  scope.addHook('onSend', (_request, reply, payload, done) => {
-    reply.header('x-stamp', '1')
-    done(null, payload)
-  })
+  stampByHooks(scope)
   scope.get('/hooks', hello)
 })
 for (const names of [['stamp'], ['stamp', 'second', 'third']]) {

@@ -27,7 +27,7 @@ export class GrpcExchange implements GrpcStream {
   readonly #deframer: Deframer = new Deframer()
   /** What the filter sends while there is no connection. */
   #waiting: Buffer[] = []
-  #unsent = 0
+  #waitingBytes = 0
   #halfClosed = false
   #over = false
   #connection: Http2Connection | undefined
@@ -59,7 +59,7 @@ export class GrpcExchange implements GrpcStream {
   }
 
   get unsent(): number {
-    return this.#stream === undefined ? this.#unsent : this.#stream.writableLength
+    return this.#stream === undefined ? this.#waitingBytes : this.#stream.writableLength
   }
 
   send(message: Buffer, endStream: boolean): void {
@@ -67,12 +67,11 @@ export class GrpcExchange implements GrpcStream {
     const framed = frame(message)
     if (this.#stream === undefined) {
       this.#waiting.push(framed)
-      this.#unsent += framed.length
+      this.#waitingBytes += framed.length
     } else {
       this.#stream.write(framed)
-      this.#unsent = this.#stream.writableLength
     }
-    if (this.#unsent > MAX_UNSENT + framed.length) {
+    if (this.unsent > MAX_UNSENT + framed.length) {
       queueMicrotask(() => this.#fail(GrpcStatus.ResourceExhausted, 'the upstream does not take what is sent'))
     }
     if (endStream) this.end()

@@ -49,6 +49,7 @@ export class Http2Connections {
   }
 
   #closeOldest(): void {
+    if (this.#connections.size <= MAX_IDLE) return
     const idle = [...this.#connections.values()].filter((connection) => connection.isIdle)
     for (const connection of idle.slice(0, -MAX_IDLE)) connection.closeIdle()
   }

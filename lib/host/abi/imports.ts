@@ -1,8 +1,9 @@
-import type { Instance, PluginSettings } from '../instance.ts'
+import type { Instance } from '../instance.ts'
 import { DEFAULT_LIMITS } from '../limits.ts'
 import { mayLog } from '../log-rate.ts'
 import { Memory } from '../memory.ts'
 import { endLong, isLong, wasStopped } from '../metering/clock.ts'
+import type { PluginSettings } from '../plugin-settings.ts'
 import { ProcessExit } from '../wasi/process-exit.ts'
 import { createWasi, Errno } from '../wasi/wasi.ts'
 import { buffers } from './buffers.ts'
@@ -203,8 +204,8 @@ function stub(instance: Instance, module: string, name: string, reason: string):
     const warned = warnedOf(settings)
     if (!warned.has(key)) {
       warned.add(key)
-      const fields = { plugin: instance.settings.name, context: instance.active?.id }
-      if (mayLog(instance.settings)) instance.log.warn(fields, `the filter called ${module}.${name}, ${reason}`)
+      const fields = { plugin: settings.name, context: instance.active?.id }
+      if (mayLog(settings)) instance.log.warn(fields, `the filter called ${key}, ${reason}`)
     }
     return answer
   }

@@ -22,6 +22,10 @@ export function sharedData(instance: Instance): HostFunctions {
    */
   function refuse(key: string): number {
     refusal.refused(settings, `the shared data of vm_id [${settings.vmId}] is full: what would take more is refused`)
+    return again(key)
+  }
+
+  function again(key: string): number {
     return attempts.count(key) > MAX_ATTEMPTS ? Status.InternalFailure : Status.CasMismatch
   }
 
@@ -38,8 +42,7 @@ export function sharedData(instance: Instance): HostFunctions {
 
   /** It was not set, which alone Rust's SDK takes, but not for ever. */
   function cannotSet(key: string): number {
-    if (!instance.module.panicsAtStatuses) return Status.InternalFailure
-    return attempts.count(key) > MAX_ATTEMPTS ? Status.InternalFailure : Status.CasMismatch
+    return instance.module.panicsAtStatuses ? again(key) : Status.InternalFailure
   }
 
   return {

@@ -9,6 +9,7 @@ import {
   exportsOf,
   functionTypesOf,
   globalsReferTo,
+  type Imports,
   importsOf,
   type Limits,
   memoriesOf,
@@ -77,6 +78,8 @@ class Rewriting {
   readonly #wanted: Wanted
   readonly #sections: readonly Section[]
   readonly #to: ByteWriter
+  readonly #imports: Imports
+  readonly #memories: readonly Limits[]
   readonly #pages: Share
   readonly #importedMemories: { initial: number; maximum: number }[] = []
   #hookTable: string | undefined
@@ -87,10 +90,9 @@ class Rewriting {
     this.#wanted = wanted
     this.#sections = sectionsOf(bytes)
     this.#to = new ByteWriter(Math.ceil(bytes.length * 1.2) + 4096)
-    const memories = [
-      ...importsOf(bytes, this.#find(SectionId.import)).memories,
-      ...memoriesOf(bytes, this.#find(SectionId.memory))
-    ]
+    this.#imports = importsOf(bytes, this.#find(SectionId.import))
+    this.#memories = memoriesOf(bytes, this.#find(SectionId.memory))
+    const memories = [...this.#imports.memories, ...this.#memories]
     this.#pages = new Share(memories, wanted.maxPages, 'pages of memory', 'limits.memory_mib allows')
   }
 
@@ -160,7 +162,7 @@ class Rewriting {
   *#additions(): Generator<void, Map<number, (section?: Section) => Buffer>> {
     const bytes = this.#bytes
     const parameters = parametersOfTypes(bytes, this.#find(SectionId.type))
-    const imports = importsOf(bytes, this.#find(SectionId.import))
+    const imports = this.#imports
     const functions = functionTypesOf(bytes, this.#find(SectionId.function))
     const hookType = parameters.length
     const outType = hookType + 1
@@ -249,7 +251,7 @@ class Rewriting {
   }
 
   #cappedMemories(section: Section | undefined): Buffer {
-    return this.#capped(section, memoriesOf(this.#bytes, section), this.#pages)
+    return this.#capped(section, this.#memories, this.#pages)
   }
 
   #cappedTables(section: Section | undefined): Buffer {
@@ -259,7 +261,7 @@ class Rewriting {
   }
 
   #cappedImports(section: Section | undefined): Buffer {
-    const { memories } = importsOf(this.#bytes, section)
+    const { memories } = this.#imports
     for (const limits of memories) {
       this.#importedMemories.push({ initial: limits.initial, maximum: this.#pages.of(limits) })
     }
