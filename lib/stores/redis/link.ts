@@ -108,6 +108,11 @@ export class Link {
     this.#probe()
   }
 
+  /** A command found no connection, or lost it: nothing else is asked for until Redis answers, whenever the loss is told. */
+  missed(): void {
+    this.#mailbox.isHealthy = false
+  }
+
   #heal(): void {
     this.#mailbox.isHealthy = true
     this.#wanted = 1

@@ -31,12 +31,15 @@ export class Operations {
     const question = this.#mailbox.take()
     if (question === undefined) return
     if (!this.#link.isReady) {
+      this.#link.missed()
       this.#mailbox.answer(question, Result.unavailable, 0, Buffer.from('there is no connection'))
       return
     }
     this.#do(question).catch((error: Error) => {
       const reason = Buffer.from(reasonOf(error).slice(0, 1000))
-      this.#mailbox.answer(question, resultOf(error), isConnectionLost(error) ? 0 : REFUSED, reason)
+      const isLost = isConnectionLost(error)
+      if (isLost) this.#link.missed()
+      this.#mailbox.answer(question, resultOf(error), isLost ? 0 : REFUSED, reason)
     })
   }
 

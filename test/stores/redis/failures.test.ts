@@ -33,6 +33,7 @@ test('Redis is killed and comes back: one call at most waits, it is said once, a
   await healed(seen)
   assert.equal(text(sharedData.get('', 'k')), 'v', 'what was acknowledged is there')
   assert.equal(sharedData.set('', 'k', Buffer.from('new'), 0), true)
+  await eventually('that it works again is said', () => seen.lines.some((line) => line.startsWith('info')))
   assert.deepEqual(
     seen.lines.map((line) => line.slice(0, 5)),
     ['error', 'info:']
