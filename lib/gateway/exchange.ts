@@ -198,7 +198,7 @@ export class Exchange implements Stream, FilteredExchange {
    */
   fail(index: number, failure?: Error, before?: Snapshot): typeof Outcome.Failed | typeof Outcome.Continue {
     this.#out[index] = true
-    if (failure === undefined && this.plan.failsOpen[index]) {
+    if (failure === undefined && this.plan.failsOpen(index)) {
       if (before !== undefined) this.#restore(before)
       return Outcome.Continue
     }

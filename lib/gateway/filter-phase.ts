@@ -12,7 +12,7 @@ export interface Snapshot {
 export interface FilteredExchange {
   readonly plan: {
     /** By index of the filter, whether the exchange goes on without it when it fails. */
-    readonly failsOpen: readonly boolean[]
+    failsOpen(index: number): boolean
     /** Bytes of a body that may be held for the filters, 0: no limit. */
     readonly bodyLimit: number
   }
@@ -56,7 +56,7 @@ export function within(
   phase: (context: HttpContext, endOfStream: boolean) => Outcome | Promise<Outcome>,
   endOfStream: boolean
 ): Outcome | Promise<Outcome> {
-  const before = exchange.plan.failsOpen[index] ? exchange.snapshot() : undefined
+  const before = exchange.plan.failsOpen(index) ? exchange.snapshot() : undefined
   const context = exchange.context(index)
   if (context === undefined) return exchange.fail(index, undefined, before)
   exchange.enter(context)

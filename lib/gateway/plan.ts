@@ -49,8 +49,6 @@ export class Plan {
   readonly seesTrailers: boolean
   /** Bytes of a body that may be held for the filters, 0: no limit. */
   readonly bodyLimit: number
-  /** By index of `filters`, whether exchanges go on without it when it fails (`fail: open`). */
-  readonly failsOpen: readonly boolean[]
   /** By index of `filters`, for which requests they run (`_meta.filter`); `undefined` when no filter says so. */
   readonly conditions: readonly (((request: FastifyRequest) => boolean) | undefined)[] | undefined
   /** By index of `filters`, what stands in place of the body of their error responses; `undefined` when there is none. */
@@ -60,8 +58,9 @@ export class Plan {
 
   /** @throws FST_WASM_OPTIONS_INVALID for a `_meta.filter` that is none */
   constructor(placed: readonly Placed[], destination: Destination, place: string) {
+    // Copied, a list has no room to grow, which very many routes would take together.
     const indexes = (phase: PlannedFilter['phase']) =>
-      placed.flatMap(({ planned }, i) => (planned.phase === phase ? [i] : []))
+      placed.flatMap(({ planned }, i) => (planned.phase === phase ? [i] : [])).slice()
     const limits = placed.map(({ filter }) => (filter.plugin.settings.limits ?? DEFAULT_LIMITS).bodyBytes)
     this.placed = placed
     this.route = destination.forwarded ? place.slice(place.indexOf('.') + 1) : undefined
@@ -79,10 +78,14 @@ export class Plan {
     this.seesTrailers = placed.some(({ filter }) => filter.plugin.module.seesResponseTrailers)
     // One copy serves all filters of the exchange.
     this.bodyLimit = limits.includes(0) ? 0 : Math.max(0, ...limits)
-    this.failsOpen = placed.map(({ declaration }) => declaration.fail === 'open')
     this.conditions = conditionsOf(placed, place)
     const errorResponses = placed.map(({ planned }) => planned.meta?.error_response)
     this.errorResponses = errorResponses.some((body) => body !== undefined) ? errorResponses : undefined
+  }
+
+  /** By index of `filters`, whether exchanges go on without it when it fails (`fail: open`). */
+  failsOpen(index: number): boolean {
+    return this.placed[index]!.declaration.fail === 'open'
   }
 
   /** An exchange begins to hold the plan. */

@@ -200,8 +200,8 @@ export class Plans {
         routes.set(id, owner)
         if (known !== undefined && known.state === state) return
         states.set(owner, state)
-        const definition = routeDefinition(route, state.references.service, `routes.${id}`)
-        definitions.set(id, route.status === 0 ? undefined : { ...definition, entry: owner })
+        const definition = routeDefinition(route, state.references.service, `routes.${id}`, owner)
+        definitions.set(id, route.status === 0 ? undefined : definition)
       })
     }
     const restage = (owner: Owner) => {
@@ -329,7 +329,8 @@ export class Plans {
       forwarded,
       missing
     }
-    return { config, references, placed, plan: new Plan([...stage.globals, ...placed], destination, place) }
+    const all = stage.globals.length === 0 ? placed : [...stage.globals, ...placed]
+    return { config, references, placed, plan: new Plan(all, destination, place) }
   }
 
   /** Puts filters in their places: those that stood there before where plugin and configuration are the same. */

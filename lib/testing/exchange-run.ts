@@ -329,7 +329,7 @@ export class TestRun {
     for (const [i, context] of stream.contexts.entries()) {
       const failure = context?.instance.failure
       if (failure === undefined) continue
-      if (stream.plan.failsOpen[i]) this.failures.push(failure)
+      if (stream.plan.failsOpen(i)) this.failures.push(failure)
       else this.failure ??= withLines(failure, this.#lines, context!.instance.settings.name)
     }
     this.#metrics = this.#chain.metrics

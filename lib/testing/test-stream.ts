@@ -154,7 +154,7 @@ export class TestStream implements Stream, FilteredExchange, DescribedExchange {
 
   fail(index: number, failure?: Error, before?: Snapshot): typeof Outcome.Failed | typeof Outcome.Continue {
     this.#out[index] = true
-    if (failure === undefined && this.plan.failsOpen[index]) {
+    if (failure === undefined && this.plan.failsOpen(index)) {
       if (before !== undefined) this.#restore(before)
       return Outcome.Continue
     }

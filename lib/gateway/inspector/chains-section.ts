@@ -73,7 +73,7 @@ function filterNode({ globals, plan }: Chain, i: number, phase: string): Html {
   const notes = [
     phase !== 'response' && `${phase}, priority ${planned.priority}`,
     i < globals && 'global rule',
-    plan.failsOpen[i] && 'fails open',
+    plan.failsOpen(i) && 'fails open',
     plan.conditions?.[i] !== undefined && 'for some requests'
   ].filter((note) => typeof note === 'string')
   return html`<li class="node ${phase}"><strong>${planned.plugin}</strong><span class="fine">${notes.join(' · ')}</span></li>`

@@ -30,8 +30,8 @@ interface Candidate<Entry, Request> {
   readonly order: number
 }
 
-/** Sorted: the one to be tried first is the first. */
-type Candidates<Entry, Request> = Candidate<Entry, Request>[]
+/** Sorted: the one to be tried first is the first. Copied when it changes: a list that grows takes room for more. */
+type Candidates<Entry, Request> = readonly Candidate<Entry, Request>[]
 /** The candidates of one path, by host: `''` is any. */
 type Hosts<Entry, Request> = Map<string, Candidates<Entry, Request>>
 
@@ -59,8 +59,9 @@ export class RouteTable<Entry, Request> {
     for (const host of hostsOf(definition)) {
       if (host.startsWith('*')) this.#useWildcard(host, 1)
       for (const uri of definition.uris) {
-        const candidates = this.#candidates(uri, host)
-        candidates.splice(placeOf(route, candidates), 0, route)
+        const hosts = this.#hosts(uri)
+        const candidates = hosts.get(host) ?? []
+        hosts.set(host, candidates.toSpliced(placeOf(route, candidates), 0, route))
       }
     }
   }
@@ -101,30 +102,26 @@ export class RouteTable<Entry, Request> {
     return undefined
   }
 
-  #candidates(uri: string, host: string): Candidates<Entry, Request> {
-    let hosts = uri.endsWith('*') ? this.#prefixes.get(uri.slice(0, -1)) : this.#exact.get(uri)
-    if (hosts === undefined) {
-      hosts = new Map()
-      if (uri.endsWith('*')) this.#prefixes.set(uri.slice(0, -1), hosts)
-      else this.#exact.set(uri, hosts)
-    }
-    let candidates = hosts.get(host)
-    if (candidates === undefined) {
-      candidates = []
-      hosts.set(host, candidates)
-    }
-    return candidates
+  #hosts(uri: string): Hosts<Entry, Request> {
+    const isPrefix = uri.endsWith('*')
+    const known = isPrefix ? this.#prefixes.get(uri.slice(0, -1)) : this.#exact.get(uri)
+    if (known !== undefined) return known
+    const hosts: Hosts<Entry, Request> = new Map()
+    if (isPrefix) this.#prefixes.set(uri.slice(0, -1), hosts)
+    else this.#exact.set(uri, hosts)
+    return hosts
   }
 
   #remove(uri: string, host: string, route: Candidate<Entry, Request>): void {
-    const isPrefix = uri.endsWith('*')
-    const hosts = isPrefix ? this.#prefixes.get(uri.slice(0, -1)) : this.#exact.get(uri)
-    const candidates = hosts!.get(host)!
-    candidates.splice(placeOf(route, candidates), 1)
-    if (candidates.length > 0) return
-    hosts!.delete(host)
-    if (hosts!.size > 0) return
-    if (isPrefix) this.#prefixes.delete(uri.slice(0, -1))
+    const hosts = this.#hosts(uri)
+    const candidates = hosts.get(host)!
+    if (candidates.length > 1) {
+      hosts.set(host, candidates.toSpliced(placeOf(route, candidates), 1))
+      return
+    }
+    hosts.delete(host)
+    if (hosts.size > 0) return
+    if (uri.endsWith('*')) this.#prefixes.delete(uri.slice(0, -1))
     else this.#exact.delete(uri)
   }
 

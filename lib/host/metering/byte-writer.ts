@@ -35,12 +35,12 @@ export class ByteWriter {
   /** Copies a part of other bytes. */
   copy(source: Uint8Array, from: number, to: number): void {
     this.#reserve(to - from)
+    const bytes = this.#bytes
+    let at = this.#length
+    this.#length = at + to - from
     // A loop is faster where there is little, as there is between two instructions that something is put between.
-    if (to - from < 48) for (let i = from; i < to; i++) this.#bytes[this.#length++] = source[i]!
-    else {
-      this.#bytes.set(source.subarray(from, to), this.#length)
-      this.#length += to - from
-    }
+    if (to - from < 48) for (let i = from; i < to; i++) bytes[at++] = source[i]!
+    else bytes.set(source.subarray(from, to), at)
   }
 
   name(text: string): void {

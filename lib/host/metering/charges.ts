@@ -1,5 +1,5 @@
 import { sizeOf } from './byte-writer.ts'
-import { Bulk, numberAt, Op, skipImmediates, skipNumber } from './instructions.ts'
+import { Bulk, FORMS, Form, numberAt, Op, skipImmediates, skipMemoryArgument, skipNumber } from './instructions.ts'
 
 /** A call of the host, and what has the engine allocate or unwind, cost about as much as so many of the module's own steps. */
 const HOST_CALL = 1000
@@ -98,10 +98,11 @@ export class ChargeFinder {
     if (outermost !== NO_LOOP) this.#counts[outermost] = 0
     let region = outermost
     let at = code
-    while (at < end) {
+    for (;;) {
+      at = this.#passOver(at, end, region)
+      if (at >= end) break
       const opcode = bytes[at]!
       const next = skipImmediates(bytes, opcode, at + 1)
-      if (region !== NO_LOOP) this.#counts[region]!++
       switch (opcode) {
         case Op.loop:
           region = this.#beginLoop(at, next)
@@ -159,6 +160,28 @@ export class ChargeFinder {
       at = next
     }
     this.#decide(outermost)
+  }
+
+  /**
+   * Passes over instructions that change nothing here, which are nearly all.
+   *
+   * @param region the index of the charge that counts them, if there is one
+   * @returns where another one is, which is counted too, or the end
+   */
+  #passOver(start: number, end: number, region: number): number {
+    const bytes = this.#bytes
+    let count = 0
+    let at = start
+    while (at < end) {
+      count++
+      const form = FORMS[bytes[at]!]
+      if (form === Form.Bare) at++
+      else if (form === Form.Number) at = skipNumber(bytes, at + 1)
+      else if (form === Form.Memory) at = skipMemoryArgument(bytes, at + 1)
+      else break
+    }
+    if (region !== NO_LOOP) this.#counts[region]! += count
+    return at
   }
 
   #clear(): void {

@@ -51,6 +51,22 @@ export const Bulk = {
   tableFill: 17
 } as const
 
+/** What is behind the opcode of an instruction that changes neither fuel nor control, as nearly all are; another one is `Other`. */
+export const Form = { Other: 0, Bare: 1, Number: 2, Memory: 3 } as const
+type Form = (typeof Form)[keyof typeof Form]
+
+/** By opcode. */
+export const FORMS: Uint8Array = new Uint8Array(256)
+const setForm = (form: Form, first: number, last: number = first) => FORMS.fill(form, first, last + 1)
+setForm(Form.Bare, 0x01) // nop
+setForm(Form.Bare, 0x05) // else
+setForm(Form.Bare, 0x1a, 0x1b) // drop, select
+setForm(Form.Number, 0x20, 0x26) // locals, globals, table.get, table.set
+setForm(Form.Memory, 0x28, 0x3e) // loads and stores
+setForm(Form.Number, 0x3f) // memory.size
+setForm(Form.Number, 0x41, 0x42) // i32.const, i64.const
+setForm(Form.Bare, 0x45, 0xc4) // comparisons, arithmetic, conversions
+
 /** A number in LEB128, signed or not, of any size: where it ends. */
 export function skipNumber(bytes: Uint8Array, at: number): number {
   while (bytes[at++]! >= 128);
@@ -73,7 +89,8 @@ export function skipType(bytes: Uint8Array, at: number): number {
   return first === 0x63 || first === 0x64 ? skipNumber(bytes, at + 1) : skipNumber(bytes, at)
 }
 
-function skipMemoryArgument(bytes: Uint8Array, at: number): number {
+/** Alignment and offset of a load or store: where they end. */
+export function skipMemoryArgument(bytes: Uint8Array, at: number): number {
   const hasIndex = (bytes[at]! & 0x40) !== 0
   let end = skipNumber(bytes, at)
   if (hasIndex) end = skipNumber(bytes, end)
@@ -87,20 +104,16 @@ function skipMemoryArgument(bytes: Uint8Array, at: number): number {
  * @throws Unsupported for what is not known
  */
 export function skipImmediates(bytes: Uint8Array, opcode: number, at: number): number {
-  // Nearly everything in a function is one of these.
-  if (opcode >= 0x45 && opcode <= 0xc4) return at
-  if (opcode >= 0x20 && opcode <= 0x26) return skipNumber(bytes, at)
-  if (opcode >= 0x28 && opcode <= 0x3e) return skipMemoryArgument(bytes, at)
+  const form = FORMS[opcode]
+  if (form === Form.Bare) return at
+  if (form === Form.Number) return skipNumber(bytes, at)
+  if (form === Form.Memory) return skipMemoryArgument(bytes, at)
   switch (opcode) {
     case 0x00: // unreachable
-    case 0x01: // nop
-    case 0x05: // else
     case 0x0a: // throw_ref
     case 0x0b: // end
     case 0x0f: // return
     case 0x19: // catch_all
-    case 0x1a: // drop
-    case 0x1b: // select
     case 0xd1: // ref.is_null
     case 0xd3: // ref.eq
     case 0xd4: // ref.as_non_null
@@ -120,10 +133,7 @@ export function skipImmediates(bytes: Uint8Array, opcode: number, at: number): n
     case 0x14: // call_ref
     case 0x15: // return_call_ref
     case 0x18: // delegate
-    case 0x3f: // memory.size
     case 0x40: // memory.grow
-    case 0x41: // i32.const
-    case 0x42: // i64.const
     case 0xd0: // ref.null
     case 0xd2: // ref.func
     case 0xd5: // br_on_null
