@@ -38,7 +38,10 @@ function namesIn(connection: readonly string[]): Set<string> {
 export function withoutHopByHop(headers: readonly string[], received: readonly string[] = headers): string[] {
   const connection: string[] = []
   for (let i = 0; i < received.length; i += 2) {
-    if (received[i]!.length === 10 && received[i]!.toLowerCase() === 'connection') connection.push(received[i + 1]!)
+    if (received[i]!.length !== 10 || received[i]!.toLowerCase() !== 'connection') continue
+    // Nearly always one of these, which names nothing more.
+    const value = received[i + 1]!
+    if (value !== 'keep-alive' && value !== 'close') connection.push(value)
   }
   const named = connection.length > 0 ? namesIn(connection) : undefined
   const kept: string[] = []

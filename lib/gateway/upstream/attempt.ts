@@ -10,9 +10,21 @@ export interface UpstreamResponse {
   readonly statusCode: number
   /** name, value, …, names in lower case */
   readonly headers: string[]
-  readonly body: Readable
+  readonly body: Readable | WholeBody
   /** name, value, …, names in lower case; complete when the body has ended */
   readonly trailers: string[]
+}
+
+/** The body of a response that came all at once, as most do. */
+export class WholeBody {
+  readonly bytes: Buffer
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes
+  }
+
+  /** As a stream that is let go of: there is nothing to stop. */
+  destroy(): void {}
 }
 
 type Controller = Dispatcher.DispatchController
@@ -40,6 +52,10 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
   #timer: NodeJS.Timeout | undefined
   #statusCode = 0
   #body: Readable | undefined
+  /** What of the body came together with the head, which has not been told yet. */
+  #held: Buffer[] | undefined
+  /** Why there is no more than that. */
+  #brokenBy: Error | undefined
   #abortion: Error | undefined
   #complete = false
 
@@ -70,7 +86,7 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
   }
 
   bodySent(): void {
-    if (this.#body === undefined && !this.#complete) this.#expect('it did not answer in time')
+    if (this.#statusCode === 0 && !this.#complete) this.#expect('it did not answer in time')
   }
 
   onRequestStart(controller: Controller): void {
@@ -93,6 +109,24 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
     clearTimeout(this.#timer)
     this.#statusCode = statusCode
     this.#report(statusCode)
+    // Undici reads all that the socket has before anything else runs.
+    this.#held = []
+    const headers = listOf(controller.rawHeaders)
+    queueMicrotask(() => this.#answer(controller, headers, this.#held!))
+  }
+
+  /** @param held what there is of the body */
+  #answer(controller: Controller, headers: string[], held: readonly Buffer[]): void {
+    this.#held = undefined
+    const isWhole = this.#complete && this.#brokenBy === undefined
+    const body = isWhole
+      ? new WholeBody(held.length === 1 ? held[0]! : Buffer.concat(held))
+      : this.#open(controller, held)
+    this.#callback(null, { statusCode: this.#statusCode, headers, body, trailers: this.#trailers })
+    if (this.#brokenBy !== undefined) this.#body!.destroy(this.#brokenBy)
+  }
+
+  #open(controller: Controller, held: readonly Buffer[]): Readable {
     const body = new Readable({
       highWaterMark: HIGH_WATER_MARK,
       read: () => {
@@ -107,11 +141,16 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
       }
     })
     this.#body = body
-    this.#expect('it stopped in its response')
-    this.#callback(null, { statusCode, headers: listOf(controller.rawHeaders), body, trailers: this.#trailers })
+    if (!this.#complete) this.#expect('it stopped in its response')
+    for (const chunk of held) if (!body.push(chunk) && !this.#complete) controller.pause()
+    return body
   }
 
   onResponseData(controller: Controller, chunk: Buffer): void {
+    if (this.#held !== undefined) {
+      this.#held.push(chunk)
+      return
+    }
     this.#timer!.refresh()
     if (!this.#body!.push(chunk)) controller.pause()
   }
@@ -119,7 +158,7 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
   onResponseEnd(controller: Controller): void {
     this.#end()
     this.#trailers.push(...listOf(controller.rawTrailers))
-    this.#body!.push(null)
+    this.#body?.push(null)
   }
 
   onResponseError(controller: Controller | undefined, error: Error & { code?: string }): void {
@@ -132,7 +171,8 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
     if (isTimeout(this.#abortion ?? error)) this.#report('timeout')
     else if (this.#abortion === undefined) this.#report('tcp failure')
     // Undici may report at once that it cannot send what it was given.
-    if (this.#body === undefined) queueMicrotask(() => this.#callback(error))
+    if (this.#held !== undefined) this.#brokenBy = error
+    else if (this.#body === undefined) queueMicrotask(() => this.#callback(error))
     else this.#body.destroy(error)
   }
 

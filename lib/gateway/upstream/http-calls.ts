@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream'
 import {
   type HttpCall,
   type HttpCallClient,
@@ -8,8 +7,9 @@ import {
   LogRate
 } from '../../host/index.ts'
 import { withoutHopByHop } from '../hop-by-hop.ts'
+import { discard } from '../payload.ts'
 import type { Agents } from './agents.ts'
-import type { UpstreamResponse } from './attempt.ts'
+import { type UpstreamResponse, WholeBody } from './attempt.ts'
 import type { CallHosts } from './call-hosts.ts'
 import { send } from './client.ts'
 import type { Upstreams } from './upstreams.ts'
@@ -90,7 +90,7 @@ export class HttpCalls implements HttpCallClient {
     }
     const abort = send(this.#agents, request, (error, response) => {
       if (error !== null || response === undefined) fail(error!)
-      else if (finished) response.body.on('error', () => {}).destroy()
+      else if (finished) discard(response.body)
       else collect(response, call, finish, fail)
     })
     return () => {
@@ -117,9 +117,7 @@ function collect(
 ): void {
   const chunks: Buffer[] = []
   let size = 0
-  const stream: Readable = body
-  stream.on('error', fail)
-  stream.on('data', (chunk: Buffer) => {
+  const take = (chunk: Buffer): void => {
     size += chunk.length
     if (size > MAX_RESPONSE_BODY) {
       fail(new Error(`the response is longer than ${MAX_RESPONSE_BODY} bytes`))
@@ -130,14 +128,22 @@ function collect(
       return
     }
     chunks.push(chunk)
-  })
-  stream.on('end', () => {
+  }
+  // After a failure it is too late to finish.
+  const end = () =>
     finish({
       headers: [':status', String(statusCode), ...headers],
       body: Buffer.concat(chunks, size),
       trailers
     })
-  })
+  if (body instanceof WholeBody) {
+    take(body.bytes)
+    end()
+    return
+  }
+  body.on('error', fail)
+  body.on('data', take)
+  body.on('end', end)
 }
 
 /** The length is that of the body, whatever the filter says. */

@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import replyFrom from '@fastify/reply-from'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FST_WASM_UPSTREAM_FAILED, FST_WASM_UPSTREAM_UNAVAILABLE } from '../../errors.ts'
@@ -10,6 +10,7 @@ import { discard } from '../payload.ts'
 import { upgradeOf } from '../upgrades.ts'
 import { variableOf } from '../variables.ts'
 import type { Agents } from './agents.ts'
+import { WholeBody } from './attempt.ts'
 import { send, type UpstreamRequest } from './client.ts'
 import { groupHeaders, passTrailers, sendResponse } from './response-stream.ts'
 import { forwardWebsocket, wantsWebsocket } from './tunnel.ts'
@@ -48,7 +49,7 @@ class Requestable {
       const { statusCode, headers, body } = response
       // Fastify sends no other, and @fastify/reply-from would answer twice.
       if (statusCode < 200 || statusCode > 599) {
-        body.on('error', () => {}).destroy()
+        discard(body)
         callback(new FST_WASM_UPSTREAM_FAILED(`it answered the status ${statusCode}`))
         return
       }
@@ -128,7 +129,7 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
     retryDelay: () => null,
     rewriteRequestHeaders: () => ({ [kForward]: forwarding }) as never,
     onResponse: (_request, _reply, response) => {
-      const { stream } = response as unknown as { stream: Readable }
+      const { stream } = response as unknown as { stream: Readable | WholeBody }
       if (exchange.progress !== Progress.Request || exchange.closed) {
         discard(stream)
         return
@@ -136,8 +137,13 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
       // Set by @fastify/reply-from where the node has answered before the body was there: a connection that is closed
       // with bytes unread is reset, and the answer lost. Here the rest of the body is read, and thrown away.
       if (!ownConnection && reply.hasHeader('connection')) reply.removeHeader('connection')
-      passTrailers(reply, stream, forwarding)
-      sendResponse(exchange, stream)
+      if (stream instanceof WholeBody && isPlain(reply, stream)) {
+        reply.send(stream.bytes)
+        return
+      }
+      const body = stream instanceof WholeBody ? streamOf(stream) : stream
+      passTrailers(reply, body, forwarding)
+      sendResponse(exchange, body)
     },
     onError: (_reply, { error }) => {
       if (exchange.closed || exchange.progress !== Progress.Request) return
@@ -147,6 +153,20 @@ function forward(from: FastifyReply['from'], request: FastifyRequest, reply: Fas
     }
   })
   return reply
+}
+
+/** Whether Fastify sends a body that is at hand just as it came: it adds a type and a length where there are none. */
+function isPlain(reply: FastifyReply, { bytes }: WholeBody): boolean {
+  return bytes.length > 0 && reply.hasHeader('content-length') && reply.hasHeader('content-type')
+}
+
+function streamOf({ bytes }: WholeBody): Readable {
+  return new Readable({
+    read() {
+      if (bytes.length > 0) this.push(bytes)
+      this.push(null)
+    }
+  })
 }
 
 /** What filters see is the target as the client wrote it; a proxy's is a whole URL, which is not for the node to read. */
