@@ -7,6 +7,7 @@ import type { Module } from '../lib/host/index.ts'
 import type { PluginDeclaration, PluginEntry } from '../lib/index.ts'
 import { stampByHooks } from '../test/gateway/stamping.ts'
 import { FakeStream } from '../test/host/fake-stream.ts'
+import { wat } from '../test/wat.ts'
 import { LONG } from './long.ts'
 
 // What is measured is what users get: the build, and not what a loader makes of the sources.
@@ -33,6 +34,17 @@ export const APPS = {
       scope.get('/', hello)
     })
     return app
+  },
+
+  /** The small filter in parts: what each adds is what it costs. */
+  steps: async () => {
+    const app = Fastify()
+    const modules = Object.entries(STEPS).map(async ([name, text]) => ({ name, module: await wat(text) }))
+    await app.register(wasmGateway, { plugins: await Promise.all(modules) })
+    return answering(
+      app,
+      Object.keys(STEPS).map((name) => `/${name}`)
+    )
   },
 
   /** An instance for each request, as hosts do that keep none. */
@@ -89,6 +101,27 @@ export const APPS = {
   }
 } as const
 export type AppName = keyof typeof APPS
+
+const step = (callbacks: string, imports = ''): string => `(module ${imports}
+  (memory (export "memory") 1) (data (i32.const 16) "user-agent")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024)) ${callbacks})`
+/** It looks at something, or it would be known to do nothing, and not be called. */
+const callback = (name: string): string =>
+  `(func (export "${name}") (param i32 i32 i32) (result i32) (i32.mul (i32.load (i32.const 64)) (local.get 1)))`
+
+/** Modules in which ever more is done, by the names of their plugins. */
+const STEPS = {
+  nothing: step(''),
+  one: step(callback('proxy_on_request_headers')),
+  two: step(callback('proxy_on_request_headers') + callback('proxy_on_response_headers')),
+  read: step(
+    `(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+      (call $get (i32.const 0) (i32.const 16) (i32.const 10) (i32.const 32) (i32.const 36)))
+     ${callback('proxy_on_response_headers')}`,
+    '(import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))'
+  )
+} as const
 
 type Hello = (
   request: unknown,

@@ -20,9 +20,14 @@ export class ServerProcess {
     this.ports = ports
   }
 
-  static async start(names: readonly AppName[], upstream: number = 1): Promise<ServerProcess> {
+  /** @param flags of Node, for the process */
+  static async start(
+    names: readonly AppName[],
+    upstream: number = 1,
+    flags: readonly string[] = []
+  ): Promise<ServerProcess> {
     const child = fork(join(import.meta.dirname, 'server.ts'), [String(upstream), ...names], {
-      execArgv: ['--import', 'tsx', '--expose-gc']
+      execArgv: ['--import', 'tsx', '--expose-gc', ...flags]
     })
     const [ports] = (await Promise.race([
       once(child, 'message'),

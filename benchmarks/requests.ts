@@ -111,11 +111,33 @@ const PAIRS: readonly { figure: string; goal?: number; atLeast?: true; of: reado
   }
 ]
 
+/** Each does what the one before it does, and something more. */
+const STEPS: readonly Subject[] = [
+  HOOKS,
+  { name: 'a filter that has no callbacks', app: 'steps', path: '/nothing' },
+  { name: '… that is called with the request', app: 'steps', path: '/one' },
+  { name: '… and with the response', app: 'steps', path: '/two' },
+  { name: '… and reads a header', app: 'steps', path: '/read' },
+  { ...STAMP, name: '… and adds one to each: the small filter' }
+]
+
 const PROXIED: readonly Subject[] = [
   { name: 'proxied, small filter', app: 'gateway', path: '/proxied/stamp/' },
   { name: 'proxied, no filter', app: 'gateway', path: '/proxied/plain/' },
   { name: '@fastify/http-proxy', app: 'http-proxy', path: '/proxied/' }
 ]
+
+/** What the parts of a filter cost. */
+export async function steps(rounds: number): Promise<Table> {
+  const measured = await measure(STEPS, rounds)
+  const rows = STEPS.map(({ name }, i) => {
+    const { cpu } = measured.get(name)!
+    const before = measured.get(STEPS[i - 1]?.name ?? '')?.cpu
+    const more = before && median(cpu.map((value, round) => value - before[round]!))
+    return [name, `${median(cpu).toFixed(1)} µs`, more === undefined ? '' : `${more.toFixed(1)} µs`]
+  })
+  return { title: 'What a filter adds, step by step', head: ['', 'CPU', 'more'], rows }
+}
 
 export async function requests(rounds: number): Promise<{ figures: Figure[]; table: Table }> {
   const figures: Figure[] = []

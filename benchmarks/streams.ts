@@ -29,26 +29,35 @@ async function download(server: ServerProcess, app: AppName, path: string): Prom
   return { rate: LONG / MIB / ((performance.now() - begin) / 1000), grown: highest - rss }
 }
 
-const SUBJECTS: readonly { name: string; path: string; goal?: number; beside?: string }[] = [
+interface Subject {
+  readonly name: string
+  readonly app?: AppName
+  readonly path: string
+  readonly goal?: number
+  readonly beside?: string
+}
+
+const SUBJECTS: readonly Subject[] = [
   { name: 'handler, no filter', path: '/long' },
   { name: 'handler, headers alone', path: '/long/stamp', goal: 0.95, beside: 'handler, no filter' },
   { name: 'handler, each chunk', path: '/long/look', goal: 0.7, beside: 'handler, no filter' },
   { name: 'upstream, no filter', path: '/proxied/plain/long' },
   { name: 'upstream, headers alone', path: '/proxied/stamp/long', goal: 0.95, beside: 'upstream, no filter' },
-  { name: 'upstream, each chunk', path: '/proxied/body/long', goal: 0.7, beside: 'upstream, no filter' }
+  { name: 'upstream, each chunk', path: '/proxied/body/long', goal: 0.7, beside: 'upstream, no filter' },
+  { name: 'upstream, @fastify/http-proxy', app: 'http-proxy', path: '/proxied/long' }
 ]
 
 /** Responses of 1 GiB. */
 export async function streams(rounds: number): Promise<{ figures: Figure[]; table: Table }> {
   const upstream = await ServerProcess.start(['upstream'])
-  const server = await ServerProcess.start(['gateway'], upstream.ports.upstream!)
+  const server = await ServerProcess.start(['gateway', 'http-proxy'], upstream.ports.upstream!)
   const rates = new Map(SUBJECTS.map(({ name }): [string, number[]] => [name, []]))
   const grown = new Map(SUBJECTS.map(({ name }): [string, number[]] => [name, []]))
   for (let round = -1; round < rounds; round++) {
     for (let i = 0; i < SUBJECTS.length; i++) {
-      const { name, path } = SUBJECTS[(i + Math.max(0, round)) % SUBJECTS.length]!
+      const { name, app = 'gateway', path } = SUBJECTS[(i + Math.max(0, round)) % SUBJECTS.length]!
       progress(`1 GiB: ${name}, round ${round + 1} of ${rounds}`)
-      const result = await download(server, 'gateway', path)
+      const result = await download(server, app, path)
       if (round < 0) continue
       rates.get(name)!.push(result.rate)
       grown.get(name)!.push(result.grown)
@@ -62,7 +71,8 @@ export async function streams(rounds: number): Promise<{ figures: Figure[]; tabl
     const figure = `1 GiB, ${name} / no filter, throughput`
     figures.push({ figure, goal, atLeast: true, ...ratios(rates.get(name)!, rates.get(beside)!) })
   }
-  const most = Math.max(...[...grown.values()].map((all) => median(all)))
+  const own = SUBJECTS.filter(({ app }) => app === undefined)
+  const most = Math.max(...own.map(({ name }) => median(grown.get(name)!)))
   figures.push({
     figure: '1 GiB, memory that the server takes more, at most',
     goal: 32,
