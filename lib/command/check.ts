@@ -12,6 +12,7 @@ import { checkReport } from './check-report.ts'
 import type { Values } from './command-line.ts'
 import { readConfigFiles } from './config-files.ts'
 import { configurationsOf, pluginsOf } from './entries.ts'
+import { printable } from './printable.ts'
 import { problemsOf } from './problems.ts'
 import { isolated, type Start, StartLog, start, withoutPlugin } from './start.ts'
 
@@ -101,14 +102,16 @@ async function checkPlugins(contents: readonly ConfigFileContent[]): Promise<Che
   const upstreams = new Set(contents.flatMap(({ upstreams = [] }) => upstreams.map(({ id }) => String(id))))
   const loaded = new Map<string, Plugin>()
   const checked: CheckedPlugin[] = []
-  for (const declaration of pluginsOf(contents).values()) {
+  const declarations = [...pluginsOf(contents).values()]
+  for (const [i, declaration] of declarations.entries()) {
     const { name, file } = declaration
+    progress(`checking ${printable(name)} (${i + 1} of ${declarations.length})`)
     // Which is said among the errors.
     if (file === undefined) continue
     const shown = { name, file: shownPath(file) }
     try {
       // With those that are loaded: a module that two plugins have is compiled once.
-      const plugins = await loadPlugins([declaration], isolated(new StartLog(), upstreams), loaded)
+      const plugins = await loadPlugins([declaration], isolated(new StartLog(), upstreams), { before: loaded })
       const plugin = plugins.get(name)!
       loaded.set(name, plugin)
       const { digest, abiVersion } = plugin.module
@@ -119,7 +122,13 @@ async function checkPlugins(contents: readonly ConfigFileContent[]): Promise<Che
       checked.push({ ...shown, ok: false, error: withoutPlugin((error as Error).message), module: null, starts: [] })
     }
   }
+  progress('')
   return checked
+}
+
+/** Says on a terminal what is going on, in place of what was said before. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
 }
 
 /** As it is seen from here, unless it stands elsewhere. */

@@ -27,6 +27,8 @@ import { StandingContexts } from './standing-contexts.ts'
 
 /** So often a write is tried while others write too. */
 const MAX_CONFLICTS = 50
+/** Milliseconds between two lines that say how far something is. */
+const PROGRESS_MS = 1000
 
 /**
  * The configuration that is in effect: of the options, of the files that they name, and of what the Admin API has written. It is
@@ -57,6 +59,8 @@ export class Configuration implements AdminTarget {
   readonly #endedFiles: Set<string> = new Set()
   /** Those in which there was something. */
   readonly #filledFiles: Set<string> = new Set()
+  /** By object, changes in the store that the application's own routes cannot take, and what there is in their place. */
+  readonly #leftOut: Map<string, { readonly change: Change; readonly before: StoredResource | undefined }> = new Map()
   /** The change that is under way; each one waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -144,6 +148,7 @@ export class Configuration implements AdminTarget {
     if (value === undefined) objects.delete(id)
     else objects.set(id, kept)
     if (current !== undefined) this.#refused.delete(current)
+    this.#leftOut.delete(nameOf({ kind, id }))
     return kept
   }
 
@@ -169,35 +174,42 @@ export class Configuration implements AdminTarget {
     const { written, deleted } = await this.#store.changes!()
     if (written.length + deleted.length === 0) return
     const old = this.#keepChanges({ written, deleted })
-    // What was refused may have been for the sake of something that has changed.
-    const again = [...this.#refused].filter((object) => !old.has(object))
     const changes = [...deleted.map((object) => ({ ...object, value: undefined })), ...written]
+    const names = new Set(changes.map(nameOf))
+    const isNew = (object: Change) => names.has(nameOf(object))
+    // What was refused or left out may have been for the sake of something that has changed.
+    const again = [...this.#refused, ...[...this.#leftOut.values()].map(({ change }) => change)]
+    const all = [...changes, ...again.filter((object) => !isNew(object))]
     try {
-      this.#take([...changes, ...again.filter((object) => !written.includes(object))])
+      this.#take(all)
       return
     } catch {
       // One of them does not go with the application's own routes.
     }
-    for (const change of changes) {
+    for (const change of all) {
       try {
         this.#take([change])
       } catch (error) {
-        const { kind, id } = change
-        this.#log.error({ err: error }, `the change of ${kind}/${id} is left out: ${(error as Error).message}`)
+        const name = nameOf(change)
+        if (!isNew(change)) continue
+        // What is in its place may have been left out itself.
+        const { before } = this.#leftOut.get(name) ?? { before: old.get(name) }
+        this.#leftOut.set(name, { change, before })
+        this.#log.error({ err: error }, `the change of ${name} is left out: ${(error as Error).message}`)
       }
     }
   }
 
-  /** @returns what was stored in the places of what has changed */
-  #keepChanges({ written, deleted }: StoreChanges): Set<StoredResource> {
-    const old = new Set<StoredResource>()
+  /** @returns what was stored in the places of what has changed, by name */
+  #keepChanges({ written, deleted }: StoreChanges): Map<string, StoredResource> {
+    const old = new Map<string, StoredResource>()
     for (const { kind, id } of [...written, ...deleted]) {
       const before = this.#stored.get(kind)!.get(id)
-      if (before !== undefined) old.add(before)
+      if (before !== undefined) old.set(nameOf(before), before)
     }
     for (const { kind, id } of deleted) this.#stored.get(kind)!.delete(id)
     for (const object of written) this.#stored.get(object.kind)!.set(object.id, object)
-    for (const object of old) this.#refused.delete(object)
+    for (const object of old.values()) this.#refused.delete(object)
     return old
   }
 
@@ -214,7 +226,10 @@ export class Configuration implements AdminTarget {
     })
     this.plans.prepare(next, this.#plugins)()
     this.#resources = next
-    for (const change of changes) this.#refused.delete(change as StoredResource)
+    for (const change of changes) {
+      this.#refused.delete(change as StoredResource)
+      this.#leftOut.delete(nameOf(change))
+    }
     for (const object of refused) this.#refused.add(object)
   }
 
@@ -240,6 +255,13 @@ export class Configuration implements AdminTarget {
           this.#logDangling(object, error)
         }
       })
+      for (const { change } of [...this.#leftOut.values()]) {
+        try {
+          this.#take([change])
+        } catch {
+          // It is still left out.
+        }
+      }
       this.#options = next
       if (options !== undefined) this.#watchFiles()
       await this.#watch?.look()
@@ -280,7 +302,7 @@ export class Configuration implements AdminTarget {
     this.#checkEnds(files)
     const declared = loadResources(options, files)
     const refused = new Set<StoredResource>()
-    const all = withStored(declared, this.#stored, {
+    const all = withStored(declared, this.#storedInEffect(), {
       refused: (object, error) => {
         refused.add(object)
         problems.refused(object, error)
@@ -288,7 +310,12 @@ export class Configuration implements AdminTarget {
       dangling: problems.dangling
     })
     const resources = this.#resources === undefined ? all : keepUnchanged(this.#resources, all)
-    const plugins = await loadPlugins(resources.plugins.values(), this.#shared, this.#plugins)
+    const plugins = await loadPlugins(resources.plugins.values(), this.#shared, {
+      before: this.#plugins,
+      onReady: nowAndThen((ready, of) => {
+        this.#log.info({ ready, of }, `modules are compiled: ${ready} of ${of} plugins are ready`)
+      })
+    })
     const commit = this.plans.prepare(resources, plugins)
     commit()
     for (const { name, fail } of resources.plugins.values()) plugins.get(name)!.failsOpen = fail === 'open'
@@ -297,6 +324,17 @@ export class Configuration implements AdminTarget {
     this.#resources = resources
     this.#plugins = plugins
     this.#refused = refused
+  }
+
+  /** What is stored, with what stands in place of what is left out. */
+  #storedInEffect(): ReadonlyMap<ResourceKind, ReadonlyMap<string, StoredResource>> {
+    const all = new Map([...this.#stored].map(([kind, objects]) => [kind, new Map(objects)]))
+    for (const { change, before } of this.#leftOut.values()) {
+      const objects = all.get(change.kind)!
+      if (before === undefined) objects.delete(change.id)
+      else objects.set(change.id, before)
+    }
+    return all
   }
 
   /** A file that is written in place may be seen half: that is found out where it had an end before, or anything at all. */
@@ -345,5 +383,20 @@ export class Configuration implements AdminTarget {
     const result = this.#turn.then(action, action)
     this.#turn = result.catch(() => {})
     return result
+  }
+}
+
+/** How an object of a store is called. */
+function nameOf({ kind, id }: Pick<StoredResource, 'kind' | 'id'>): string {
+  return `${kind}/${id}`
+}
+
+/** Says how far something is that takes longer than that. */
+function nowAndThen(say: (ready: number, of: number) => void): (ready: number, of: number) => void {
+  let saidAt = performance.now()
+  return (ready, of) => {
+    if (ready === of || performance.now() - saidAt < PROGRESS_MS) return
+    saidAt = performance.now()
+    say(ready, of)
   }
 }

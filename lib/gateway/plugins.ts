@@ -52,19 +52,27 @@ export interface DeclaredSettings extends Omit<PluginSettings, keyof SharedSetti
   readonly hosts: CallHosts | undefined
 }
 
+/** What there is when plugins are loaded, and who wants to know how far it is. */
+export interface Loading {
+  /** Plugins that may stay */
+  readonly before?: ReadonlyMap<string, Plugin> | undefined
+  /** Modules that are compiled already, by what tells them apart; those that are compiled are added */
+  readonly modules?: Map<string, Promise<Module>>
+  /** Is told each time that a plugin is ready. */
+  readonly onReady?: (ready: number, of: number) => void
+}
+
 /**
  * Reads and compiles the modules of all declared plugins, side by side, each module once. A plugin of before stays, with its
  * instance, when neither its module (by digest) nor what its instance was made with has changed.
  *
- * @param modules that are compiled already, by what tells them apart; those that are compiled here are added
  * @throws FST_WASM_FILE_UNREADABLE, FST_WASM_DIGEST_MISMATCH, FST_WASM_MODULE_INVALID, FST_WASM_ABI_UNKNOWN;
  *   FST_WASM_OPTIONS_INVALID, also with several of them
  */
 export async function loadPlugins(
   declarations: Iterable<PluginDeclaration>,
   shared: SharedSettings,
-  before: ReadonlyMap<string, Plugin> = new Map(),
-  modules: Map<string, Promise<Module>> = new Map()
+  { before = new Map(), modules = new Map(), onReady }: Loading = {}
 ): Promise<Map<string, Plugin>> {
   for (const { module } of before.values()) modules.set(keyOf(module.digest, module.limits), Promise.resolve(module))
   const load = async (declaration: PluginDeclaration): Promise<[string, Plugin]> => {
@@ -87,7 +95,10 @@ export async function loadPlugins(
   }
   const problems = new Problems()
   const plugins = new Map<string, Plugin>()
-  for (const result of await Promise.allSettled([...declarations].map(load))) {
+  const loading = [...declarations].map(load)
+  let ready = 0
+  for (const plugin of loading) plugin.then(() => onReady?.(++ready, loading.length)).catch(() => {})
+  for (const result of await Promise.allSettled(loading)) {
     problems.attempt(() => {
       if (result.status === 'rejected') throw result.reason
       plugins.set(...result.value)

@@ -96,7 +96,7 @@ async function load(
       httpCalls: new HttpUpstreams(upstreams, recorder),
       grpcCalls: new GrpcUpstreams(grpc_upstreams, recorder)
     }
-    const plugin = (await loadPlugins([declaration], shared, new Map(), modules)).get(name)!
+    const plugin = (await loadPlugins([declaration], shared, { modules })).get(name)!
     const filter = new Filter(plugin, rest.configuration)
     members.push({ name, vmId, placed: { planned: { plugin: name, ...rest }, filter, declaration } })
   }
