@@ -1,7 +1,8 @@
 // Everything that the documentation says about speed, on loopback, with servers in processes of their own.
 //
 // npm run bench                               all of it, about ten minutes
-// npm run bench -- --only requests,scale      some of it: requests, streams, scale, endurance, profile, crossings
+// npm run bench -- --only requests,scale      some of it: requests, streams, scale, endurance, wrk,
+//                                             profile, crossings
 // npm run bench -- --rounds 8                 fewer slices
 // npm run bench -- --write                    also into benchmarks/results.json and docs/benchmarks.md
 import { spawnSync } from 'node:child_process'
@@ -15,10 +16,11 @@ import { type Figure, markdown, progress, type Table, tableOf, text } from './re
 import { requests, steps } from './requests.ts'
 import { endurance, scale } from './scale.ts'
 import { streams } from './streams.ts'
+import { wrk } from './wrk.ts'
 
 const { values } = parseArgs({
   options: {
-    only: { type: 'string', default: 'requests,streams,scale,endurance,profile,crossings' },
+    only: { type: 'string', default: 'requests,streams,scale,endurance,wrk,profile,crossings' },
     rounds: { type: 'string', default: '25' },
     write: { type: 'boolean', default: false }
   }
@@ -53,6 +55,10 @@ if (wanted.has('scale')) {
   bind(String(last))
 }
 if (wanted.has('endurance')) figures.push(...(await endurance(1_000_000)))
+if (wanted.has('wrk')) {
+  const table = await wrk()
+  if (table !== undefined) tables.push(table)
+}
 if (wanted.has('profile')) {
   tables.push(await steps(rounds))
   // A profiler counts what others do meanwhile on the same CPU.
