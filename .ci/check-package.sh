@@ -11,6 +11,8 @@ npm run build
 npx publint --strict
 npm pack --ignore-scripts --silent --pack-destination "$work"
 tarball=$(ls "$work"/*.tgz)
+# A require is answered with ESM, as every supported version of Node can.
+npx attw "$tarball" --profile node16 --ignore-rules cjs-resolves-to-esm --quiet
 
 files=$(tar -tzf "$tarball")
 if grep -vE '^package/(dist/.+|README\.md|LICENSE|package\.json)$' <<<"$files"; then

@@ -146,7 +146,7 @@ for (const [change, steps, text] of [
     )
     const answer = await wire(port)
     assert.doesNotMatch(answer.head, /content-length/)
-    assert.equal(answer.body, chunked(...[text, atEnd].filter((text) => text !== '')))
+    assert.equal(unchunked(answer.body), text + atEnd)
   })
 }
 
@@ -223,3 +223,19 @@ test('two filters see and change a body in the order of their priority', async (
   assert.deepEqual(filterLog('a'), ['response body=xb', 'response body=yb', 'response body=b'])
   assert.deepEqual(filterLog('c'), [])
 })
+
+/** What was sent in chunks: Node 26 makes one of those that are written together. */
+function unchunked(body: string): string {
+  let rest = Buffer.from(body)
+  const parts: Buffer[] = []
+  for (;;) {
+    const start = rest.indexOf('\r\n') + 2
+    const length = Number.parseInt(rest.toString('latin1', 0, start), 16)
+    if (length === 0) break
+    parts.push(rest.subarray(start, start + length))
+    assert.equal(rest.toString('latin1', start + length, start + length + 2), '\r\n')
+    rest = rest.subarray(start + length + 2)
+  }
+  assert.equal(rest.toString(), '0\r\n\r\n')
+  return Buffer.concat(parts).toString()
+}
