@@ -65,7 +65,8 @@ export class Exchange implements Stream, FilteredExchange {
   onAbort: (() => void) | undefined
   readonly log: FastifyRequest['log']
   readonly #contexts: (HttpContext | undefined)[]
-  readonly #out: (boolean | undefined)[]
+  /** By index of the filter, whether it takes no part, where that has been decided; `undefined`: all do, so far. */
+  #out: (boolean | undefined)[] | undefined
   #method: string | undefined
   #requestHeaders: RequestHeaders | undefined
   #responseHeaders: ResponseHeaders | undefined
@@ -89,7 +90,6 @@ export class Exchange implements Stream, FilteredExchange {
     this.log = request.log
     this.hasRequestBody = hasBody(request.raw)
     this.#contexts = new Array(plan.filters.length)
-    this.#out = new Array(plan.filters.length)
     this.#interrupt = interrupt
     plan.enter()
   }
@@ -197,6 +197,7 @@ export class Exchange implements Stream, FilteredExchange {
    * @returns how its phase ends
    */
   fail(index: number, failure?: Error, before?: Snapshot): typeof Outcome.Failed | typeof Outcome.Continue {
+    this.#out ??= []
     this.#out[index] = true
     if (failure === undefined && this.plan.failsOpen(index)) {
       if (before !== undefined) this.#restore(before)
@@ -228,13 +229,14 @@ export class Exchange implements Stream, FilteredExchange {
 
   /** Whether a filter takes no part in the exchange: it has failed, or is for other requests (`_meta.filter`). */
   isOut(index: number): boolean {
-    return this.#out[index] ?? this.#isSkipped(index)
+    return this.#out?.[index] ?? (this.plan.conditions !== undefined && this.#isSkipped(index))
   }
 
   /** Decided once, by the request as it is when the filter's turn comes first. */
   #isSkipped(index: number): boolean {
     const condition = this.plan.conditions?.[index]
     const skipped = condition !== undefined && !condition(this.request)
+    this.#out ??= []
     this.#out[index] = skipped
     return skipped
   }

@@ -53,6 +53,7 @@ export class Plan {
   readonly conditions: readonly (((request: FastifyRequest) => boolean) | undefined)[] | undefined
   /** By index of `filters`, what stands in place of the body of their error responses; `undefined` when there is none. */
   readonly errorResponses: readonly (string | object | undefined)[] | undefined
+  readonly #mayFailOpen: boolean
   #exchanges = 0
   #onIdle: (() => void) | undefined
 
@@ -78,6 +79,7 @@ export class Plan {
     this.seesTrailers = placed.some(({ filter }) => filter.plugin.module.seesResponseTrailers)
     // One copy serves all filters of the exchange.
     this.bodyLimit = limits.includes(0) ? 0 : Math.max(0, ...limits)
+    this.#mayFailOpen = placed.some(({ declaration }) => declaration.fail === 'open')
     this.conditions = conditionsOf(placed, place)
     const errorResponses = placed.map(({ planned }) => planned.meta?.error_response)
     this.errorResponses = errorResponses.some((body) => body !== undefined) ? errorResponses : undefined
@@ -85,7 +87,7 @@ export class Plan {
 
   /** By index of `filters`, whether exchanges go on without it when it fails (`fail: open`). */
   failsOpen(index: number): boolean {
-    return this.placed[index]!.declaration.fail === 'open'
+    return this.#mayFailOpen && this.placed[index]!.declaration.fail === 'open'
   }
 
   /** An exchange begins to hold the plan. */
