@@ -16,6 +16,12 @@ export interface Upgrade {
   take(): Buffer
 }
 
+/** A server of Node 24. */
+interface Asked {
+  /** Whether a request that wants its connection upgraded is to have it so, and is none like others */
+  shouldUpgradeCallback?: ((this: unknown, raw: IncomingMessage) => boolean) | undefined
+}
+
 /** The connection of a request that wants it upgraded; `undefined` for others. */
 export function upgradeOf(raw: IncomingMessage): Upgrade | undefined {
   return (raw as { [kUpgrade]?: Upgrade })[kUpgrade]
@@ -23,14 +29,17 @@ export function upgradeOf(raw: IncomingMessage): Upgrade | undefined {
 
 /**
  * Has requests for websockets go through the application's hooks and routes like all others. Without a listener Node takes
- * requests that want their connection upgraded for ordinary ones, so there is one only while a route wants upgrades, and what
- * asks for something else than a websocket is given back to Node. Where others listen (@fastify/websocket does), they are the
- * ones who send these requests on.
+ * requests that want their connection upgraded for ordinary ones, so there is one only while a route wants upgrades. What asks
+ * for something else than a websocket is given back to Node; where it has a body, Node keeps it if it asks beforehand
+ * (`shouldUpgradeCallback`, Node 24), since it reads the body itself from Node 26 on. Where others listen (@fastify/websocket
+ * does), they are the ones who send these requests on.
  */
 export class Upgrades {
   readonly #app: FastifyInstance
   readonly #sockets: Set<Duplex> = new Set()
   #accepting = false
+  /** What Node has asked before. */
+  #shouldUpgrade: Asked['shouldUpgradeCallback']
 
   constructor(app: FastifyInstance) {
     this.#app = app
@@ -44,8 +53,20 @@ export class Upgrades {
   accept(wanted: boolean): void {
     if (wanted === this.#accepting) return
     this.#accepting = wanted
-    if (wanted) this.#app.server.on('upgrade', this.#onUpgrade)
-    else this.#app.server.off('upgrade', this.#onUpgrade)
+    const server: FastifyInstance['server'] & Asked = this.#app.server
+    if (wanted) {
+      server.on('upgrade', this.#onUpgrade)
+      this.#shouldUpgrade = server.shouldUpgradeCallback
+      if (this.#shouldUpgrade !== undefined) server.shouldUpgradeCallback = this.#isForUpgrade
+    } else {
+      server.off('upgrade', this.#onUpgrade)
+      if (this.#shouldUpgrade !== undefined) server.shouldUpgradeCallback = this.#shouldUpgrade
+    }
+  }
+
+  readonly #isForUpgrade = (raw: IncomingMessage): boolean => {
+    const { server } = this.#app
+    return server.listenerCount('upgrade') > 1 ? this.#shouldUpgrade!.call(server, raw) : !hasBody(raw)
   }
 
   readonly #onUpgrade = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
@@ -134,9 +155,12 @@ class EarlyBytes {
   readonly #leave = (): void => destroySoon(this.#socket)
 }
 
-function asksForWebsocket({ method, headers }: IncomingMessage): boolean {
-  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
-  return method === 'GET' && !hasBody && headers.upgrade?.toLowerCase() === 'websocket'
+function asksForWebsocket(raw: IncomingMessage): boolean {
+  return raw.method === 'GET' && !hasBody(raw) && raw.headers.upgrade?.toLowerCase() === 'websocket'
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
 /** Has Node read a request again, as one that wants no upgrade: so it would be without a listener for these. */

@@ -304,7 +304,8 @@ for (const [what, framing, body] of [
         const client = open(t, port, `POST ${path} HTTP/1.1\r\nHost: gateway.test\r\n${offer}\r\n${body}`)
         await until(() => client.received().includes('hello=world'), `${path} is answered`)
         assert.match(client.received(), /^HTTP\/1\.1 200 /)
-        if (path === '/own') assert.ok(client.received().includes(`hello=world ${upgrade} x-a`), client.received())
+        // Where Node keeps the request it says what the client did.
+        if (path === '/own') assert.match(client.received(), new RegExp(`hello=world ${upgrade} (Upgrade, )?x-a$`))
         client.write('GET /p HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n')
         await until(() => client.destroyed, 'the next request on the connection is answered')
         assert.equal(client.received().match(/HTTP\/1\.1 200 /g)!.length, 2)
