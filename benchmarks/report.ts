@@ -43,7 +43,8 @@ export function isMet({ goal, atLeast = false, value }: Figure): boolean | undef
 export function tableOf(title: string, figures: readonly Figure[]): Table {
   const rows = figures.map((figure) => {
     const { goal, atLeast, unit = '', value, quartiles } = figure
-    const show = (number: number) => `${number >= 100 ? Math.round(number) : Number(number.toPrecision(3))}${unit}`
+    const show = (number: number) =>
+      `${number >= 100 ? Math.round(number) : Number(number.toPrecision(number < 10 ? 4 : 3))}${unit}`
     const met = isMet(figure)
     return [
       figure.figure,

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Registry } from 'prom-client'
 import { type ConfOf, definePlugin } from './config/define-plugin.ts'
@@ -13,6 +13,7 @@ import { Recorder } from './gateway/inspector/recorder.ts'
 import { GatewayMetrics } from './gateway/metrics/gateway-metrics.ts'
 import { isOperation, serveOperations } from './gateway/operations.ts'
 import type { Plans } from './gateway/plans.ts'
+import { seesUnmatched } from './gateway/route-context.ts'
 import { createRouteHandler } from './gateway/route-handler.ts'
 import { type DeclaredRoute, printWasm } from './gateway/route-print.ts'
 import { servicesOf } from './gateway/services.ts'
@@ -74,7 +75,8 @@ export type WasmGatewayOptions = Omit<Options, 'routes' | 'services' | 'plugin_c
 /** `app.wasmGateway` */
 export interface WasmGateway {
   /** A route handler that forwards to the upstream of the route's `config.wasm`. */
-  readonly proxy: ProxyHandler
+  // biome-ignore lint/suspicious/noExplicitAny: of an application of any server, HTTP/2 too
+  readonly proxy: (request: FastifyRequest<any, any, any>, reply: FastifyReply<any, any, any, any>) => any
   /**
    * A registry of prom-client with what there is to measure, and what filters measure; with the time of their callbacks where
    * there is the option `metrics`.
@@ -206,7 +208,13 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
     status: () => configuration.status(),
     chains: () => configuration.plans.chains()
   })
-  app.addHook('onReady', async () => configuration.start())
+  app.addHook('onReady', async () => {
+    if (configuration.plans.size > 0 && !seesUnmatched(app)) {
+      const cure = 'register it in the application itself, or give the scope a prefix and a 404 handler of its own'
+      app.log.warn(`no request comes to the routes of the gateway: it is registered in a scope; ${cure}`)
+    }
+    configuration.start()
+  })
   let drain: NodeJS.Timeout | undefined
   let idle: NodeJS.Timeout | undefined
   app.addHook('preClose', async () => {

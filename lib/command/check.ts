@@ -1,19 +1,14 @@
 import { stat } from 'node:fs/promises'
 import { relative } from 'node:path'
-import { compileAddresses } from '../config/addresses.ts'
-import { type ConfigFileContent, firstOf } from '../config/file.ts'
-import { loadResources } from '../config/resources.ts'
-import type { Listen, PluginDeclaration } from '../config/schema.ts'
-import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
+import type { ConfigFileContent } from '../config/file.ts'
+import type { PluginDeclaration } from '../config/schema.ts'
 import { loadPlugins } from '../gateway/plugins.ts'
-import { servicesOf } from '../gateway/services.ts'
 import type { Plugin } from '../host/index.ts'
 import { checkReport } from './check-report.ts'
 import type { Values } from './command-line.ts'
 import { readConfigFiles } from './config-files.ts'
 import { configurationsOf, pluginsOf } from './entries.ts'
 import { printable } from './printable.ts'
-import { problemsOf } from './problems.ts'
 import { isolated, type Start, StartLog, start, withoutPlugin } from './start.ts'
 
 /** What came of a check. */
@@ -52,8 +47,7 @@ export interface CheckedStart extends Start {
 
 /** Checks configuration files, the modules that they name, and that the filters start with their configurations. */
 export async function check(files: readonly string[], { json }: Values): Promise<number> {
-  const { contents, problems, together } = await readConfigFiles(files)
-  const errors = [...problems, ...(together === undefined ? [] : wrongTogether(together))]
+  const { contents, problems: errors } = await readConfigFiles(files)
   const plugins = await checkPlugins(contents)
   const result: Check = {
     ok: errors.length === 0 && plugins.every(({ ok }) => ok),
@@ -64,38 +58,6 @@ export async function check(files: readonly string[], { json }: Values): Promise
   }
   process.stdout.write(json ? `${JSON.stringify(result, undefined, 2)}\n` : checkReport(result))
   return result.ok ? 0 : 1
-}
-
-/** What is wrong with files that are right by themselves. */
-function wrongTogether(contents: readonly ConfigFileContent[]): string[] {
-  const admin = firstOf(contents, 'admin')
-  const checks = [
-    () => loadResources({}, contents),
-    () => servicesOf({}, contents),
-    () => compileAddresses(admin?.allow_admin ?? [], 'admin.allow_admin'),
-    () => compileAddresses(firstOf(contents, 'metrics')?.allow ?? [], 'metrics.allow'),
-    () => compileAddresses(firstOf(contents, 'inspector')?.allow_admin ?? [], 'inspector.allow_admin'),
-    () => checkListeners(firstOf(contents, 'listen'), admin?.listen)
-  ]
-  return checks.flatMap((check) => {
-    try {
-      check()
-      return []
-    } catch (error) {
-      return problemsOf(error as Error)
-    }
-  })
-}
-
-/** Where the gateway and the Admin API listen unless they are told. */
-const DEFAULT_HOST = '127.0.0.1'
-
-/** Two listeners cannot have one port of the same host. */
-function checkListeners(gateway: Listen | undefined, admin: Listen | undefined): void {
-  if (gateway?.port === undefined || gateway.port === 0 || gateway.port !== admin?.port) return
-  const host = gateway.host ?? DEFAULT_HOST
-  if (host !== (admin.host ?? DEFAULT_HOST)) return
-  throw new FST_WASM_OPTIONS_INVALID(`admin.listen: ${host}:${admin.port} is where the gateway listens`)
 }
 
 async function checkPlugins(contents: readonly ConfigFileContent[]): Promise<CheckedPlugin[]> {

@@ -38,6 +38,9 @@ function copyOf(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, copyOf(item)]))
 }
 
+/** A key of files, in the options. */
+const WASM_IN_CODE = ': what files have under wasm stands in the options themselves'
+
 function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
   if (Value.Check(schema, value)) return []
   const messages = new Map<string, string[]>()
@@ -46,7 +49,8 @@ function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
     let text = message
     let path = pathOf(place, instancePath)
     // An unknown key is reported by its own path, as a schema that is false.
-    if (keyword === 'boolean') text = 'is no known key'
+    if (keyword === 'boolean') text = `is no known key${path === 'wasm' ? WASM_IN_CODE : ''}`
+    if (keyword === 'type' && text === 'must be object' && /(^|\.)plugins\.[^.[]+$/.test(path)) text += ': { conf: … }'
     if (keyword === 'enum') text = `must be one of ${(params as { allowedValues: string[] }).allowedValues.join(', ')}`
     if (keyword === 'required') {
       for (const name of (params as { requiredProperties: string[] }).requiredProperties) {

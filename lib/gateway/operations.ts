@@ -60,9 +60,12 @@ function unfiltered(app: FastifyInstance): Place {
 
 /** On a listener that opens when the application is ready. */
 function listener(app: FastifyInstance, listen: Listen, name: string): Place {
+  let requests = 0
   const server = Fastify({
     loggerInstance: app.log.child({}, { serializers: { req: withoutQuery as never } }),
     forceCloseConnections: true,
+    // Not those of the application's requests, which are in the same log.
+    genReqId: () => `${name.toLowerCase().replaceAll(' ', '-')}-${++requests}`,
     // A target that is none.
     frameworkErrors: (error, _request, reply) => {
       ;(reply as unknown as FastifyReply).code(error.statusCode ?? 500).send({ error_msg: error.message })

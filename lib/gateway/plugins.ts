@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { Problems } from '../config/resources.ts'
 import type { PluginDeclaration } from '../config/schema.ts'
@@ -185,6 +186,6 @@ async function read({ name, file }: PluginDeclaration): Promise<Uint8Array> {
   try {
     return await readFile(file!)
   } catch (error) {
-    throw new FST_WASM_FILE_UNREADABLE(name, file!, (error as Error).message, { cause: error as Error })
+    throw new FST_WASM_FILE_UNREADABLE(name, resolve(file!), (error as Error).message, { cause: error as Error })
   }
 }

@@ -1,4 +1,4 @@
-import { errorCodes, type FastifyReply, type FastifyRequest } from 'fastify'
+import { errorCodes, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 
 // What Fastify keeps to itself and a gateway needs: the context of the matched route. Its symbols are found by their
 // description, on the object that carries them, so they are always the running Fastify's own.
@@ -232,4 +232,16 @@ function findSymbol(object: object, description: string): symbol | undefined {
     if (symbol !== undefined) return symbol
   }
   return undefined
+}
+
+/**
+ * Whether requests that match no route pass the hooks of an instance: those of the application do, and those of a scope that
+ * has a prefix and a 404 handler of its own (lib/four-oh-four.js, Fastify 5.12).
+ */
+export function seesUnmatched(app: FastifyInstance): boolean {
+  if (!('register' in Object.getPrototypeOf(app))) return true
+  const symbol = Object.getOwnPropertySymbols(app).find(
+    ({ description }) => description === 'fastify.canSetNotFoundHandler'
+  )
+  return symbol !== undefined && (app as unknown as Record<symbol, unknown>)[symbol] === false
 }

@@ -260,7 +260,8 @@ test('files that are not valid are refused with every place, and no stack', asyn
         { uri: '/*', upstream_id: 'u' }
       ]
     },
-    'd.yaml': { wasm: { plugins: [{ name: 'gone', file: 'gone.wasm' }] } }
+    'd.yaml': { wasm: { plugins: [{ name: 'gone', file: 'gone.wasm' }] } },
+    'e.yaml': { nonsense: 1, routes: [{ uri: '/*', plugins: { nobody: { conf: 'x' } } }] }
   })
   const expected: [string[], RegExp[]][] = [
     [
@@ -277,6 +278,7 @@ test('files that are not valid are refused with every place, and no stack', asyn
       ['c.yaml'],
       [/ routes\.arr_1\.plugins\.nobody: unknown plugin/, / routes\.arr_2\.upstream_id: there is no upstream/]
     ],
+    [['e.yaml'], [/e\.yaml: nonsense: is no known key/, / routes\.arr_1\.plugins\.nobody: unknown plugin/]],
     [['d.yaml'], [/plugin \[gone\]: the file .*gone\.wasm cannot be read/]]
   ]
   for (const [names, places] of expected) {

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import wasmGateway, { type WasmGatewayOptions } from '../../lib/index.ts'
 import { fixture, startApp } from '../app.ts'
 import { request } from '../http.ts'
@@ -361,3 +361,26 @@ for (const [what, conf] of [
     assert.match(error.message, /\/hello: config\.wasm/)
   })
 }
+
+test('a gateway with routes in a scope that no unmatched request comes to says so', async (t) => {
+  const warnings = async (options: object, own: (scope: FastifyInstance) => void = () => {}) => {
+    const lines: string[] = []
+    const app = Fastify({ logger: { level: 'warn', stream: { write: (line) => void lines.push(line) } } })
+    t.after(() => app.close())
+    await app.register(async (scope) => {
+      await scope.register(wasmGateway, { routes: [{ id: 1, uri: '/x', upstream: { nodes: {} } }] })
+      own(scope)
+    }, options)
+    await app.ready()
+    return lines.filter((line) => line.includes('registered in a scope')).length
+  }
+  const answer = (scope: FastifyInstance) => void scope.setNotFoundHandler((_request, reply) => reply.send('none'))
+  assert.equal(await warnings({}), 1)
+  assert.equal(await warnings({ prefix: '/p' }), 1)
+  assert.equal(await warnings({ prefix: '/p' }, answer), 0)
+  const { lines } = await startApp(t, { routes: [{ id: 1, uri: '/x', upstream: { nodes: {} } }] }, () => {})
+  assert.deepEqual(
+    lines.filter(({ level }) => level >= 40),
+    []
+  )
+})

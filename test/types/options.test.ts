@@ -35,6 +35,8 @@ test('the options, config.wasm and app.wasmGateway are typed', async () => {
   const conf: Conf = { level: 'info' }
   const wasm: WasmRouteConfig = { plugins: { a: { conf } }, upstream_id: 'u', timeout: { connect: 1 } }
   void (() => app.get('/', { config: { wasm }, handler: app.wasmGateway.proxy }))
+  void (() => Fastify({ http2: true }).get('/', { config: { wasm } }, gateway.proxy))
+  void (() => Fastify({ https: {} }).get('/', { config: { wasm } }, gateway.proxy))
   // @ts-expect-error a configuration is a string or an object
   void (() => app.get('/', { config: { wasm: { plugins: { a: { conf: 1 } } } } }, async () => ''))
   // @ts-expect-error no such key
