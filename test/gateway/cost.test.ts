@@ -31,6 +31,8 @@ test('a filter costs few bytes of the heap: about 2 KB for the first, and less f
   const bytes = (path: string) => costs[path]!.bytes
   const first = bytes('/stamp') - bytes('/hooks')
   const following = (bytes('/stamp,second,third') - bytes('/stamp')) / 2
-  assert.ok(first > 0 && first < 3000, `${first} bytes`)
-  assert.ok(following > 0 && following < 2200, `${following} bytes`)
+  // The engine of Node 24 takes half as much again.
+  const more = Number.parseInt(process.versions.node, 10) >= 24 ? 1.5 : 1
+  assert.ok(first > 0 && first < 3000 * more, `${first} bytes`)
+  assert.ok(following > 0 && following < 2200 * more, `${following} bytes`)
 })

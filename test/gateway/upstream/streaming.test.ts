@@ -31,11 +31,11 @@ async function count(source: AsyncIterable<Buffer>): Promise<number> {
   return size
 }
 
-test('200 MiB go up and come down in bounded memory', async (t) => {
+test('400 MiB go up and come down in bounded memory', async (t) => {
   let highest = 0
   const node = await startNode(t, async (incoming, response) => {
     if (incoming.method === 'GET') {
-      highest = await pour(response, 200)
+      highest = await pour(response, 400)
       response.end()
     } else response.end(String(await count(incoming)))
   })
@@ -44,15 +44,16 @@ test('200 MiB go up and come down in bounded memory', async (t) => {
 
   const outgoing = httpRequest(url, { method: 'POST', agent: false })
   const answered = once(outgoing, 'response') as Promise<[IncomingMessage]>
-  highest = await pour(outgoing, 200)
+  highest = await pour(outgoing, 400)
   outgoing.end()
   const [incoming] = await answered
   const [size] = await once(incoming, 'data')
-  assert.equal(String(size), String(200 * MIB))
-  assert.ok(highest - before < 120 * MIB, `the upload took ${(highest - before) / MIB} MiB`)
+  assert.equal(String(size), String(400 * MIB))
+  // Client, gateway and node are one process.
+  assert.ok(highest - before < 200 * MIB, `the upload took ${(highest - before) / MIB} MiB`)
 
-  assert.equal(await count(await get(url)), 200 * MIB)
-  assert.ok(highest - before < 120 * MIB, `the download took ${(highest - before) / MIB} MiB`)
+  assert.equal(await count(await get(url)), 400 * MIB)
+  assert.ok(highest - before < 200 * MIB, `the download took ${(highest - before) / MIB} MiB`)
 })
 
 test('a client that does not read stops the node', async (t) => {
