@@ -93,7 +93,7 @@ class Rewriting {
     this.#imports = importsOf(bytes, this.#find(SectionId.import))
     this.#memories = memoriesOf(bytes, this.#find(SectionId.memory))
     const memories = [...this.#imports.memories, ...this.#memories]
-    this.#pages = new Share(memories, wanted.maxPages, 'pages of 64 KiB', 'limits.memory_mib allows')
+    this.#pages = new Share(memories, wanted.maxPages, 'pages of memory', 'limits.memory_mib allows, at 16 a MiB,')
   }
 
   *result(): Generator<void, Instrumented> {

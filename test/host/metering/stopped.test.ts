@@ -77,7 +77,11 @@ test('memory that is shared, of 64 bits or larger than the limit is refused with
   for (const [memory, reason, memoryMib] of [
     ['(memory (export "memory") 1 2 shared)', /shared between threads/, 1],
     ['(memory (export "memory") i64 1 2)', /of 64 bits/, 1],
-    ['(memory (export "memory") 17)', /17 pages of memory at the start, where limits\.memory_mib allows 16/, 1]
+    [
+      '(memory (export "memory") 17)',
+      /17 pages of memory at the start, where limits\.memory_mib allows, at 16 a MiB, 16/,
+      1
+    ]
   ] as const) {
     const bytes = await wat(`(module ${memory} ${marker})`)
     if (!WebAssembly.validate(bytes)) continue
