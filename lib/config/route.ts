@@ -28,7 +28,7 @@ export function conditionsOf(route: Route, service: Service | undefined, place: 
   const { plugins, plugin_config_id, upstream, upstream_id, service_id, methods, vars } = route
   if ([plugins, plugin_config_id, upstream, upstream_id, service_id].every((part) => part === undefined)) {
     throw new FST_WASM_OPTIONS_INVALID(
-      `${place}: one of plugins, plugin_config_id, upstream, upstream_id and service_id is required`
+      `${place}: one of plugins, upstream, upstream_id and service_id is required, or plugin_config_id`
     )
   }
   return {

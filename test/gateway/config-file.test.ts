@@ -250,7 +250,7 @@ const REFUSED: readonly [what: string, text: string, code: string, ...places: Re
     /routes\.2: only one of uri or uris/,
     /routes\.3\.remote_addr: "1\.2\.3" is no IP address/,
     /routes\.4\.vars\[0\]\[1\]: "=" is no operator/,
-    /routes\.5: one of plugins, plugin_config_id, upstream, upstream_id and service_id is required/
+    /routes\.5: one of plugins, upstream, upstream_id and service_id is required, or/
   ],
   [
     'upstreams that cannot be',
