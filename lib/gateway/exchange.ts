@@ -213,15 +213,17 @@ export class Exchange implements Stream, FilteredExchange {
     return {
       requestHeaders: this.requestHeaders.entries().slice(),
       responseHeaders: this.responseHeaders.snapshot(),
+      requestTrailers: this.#requestTrailers?.entries().slice(),
       properties: this.#properties?.copy(),
       interrupted: this.interrupted
     }
   }
 
-  #restore({ requestHeaders, responseHeaders, properties, interrupted }: Snapshot): void {
+  #restore({ requestHeaders, responseHeaders, requestTrailers = [], properties, interrupted }: Snapshot): void {
     this.#properties = properties
     if (this.requestHeaders.writable) this.requestHeaders.restore(requestHeaders)
     this.responseHeaders.putBack(responseHeaders)
+    if (this.#requestTrailers?.writable) this.#requestTrailers.restore(requestTrailers)
     if (interrupted) return
     this.#localResponse = undefined
     this.#reset = false

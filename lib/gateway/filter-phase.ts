@@ -4,6 +4,8 @@ import { type Body, type HeaderMap, type HttpContext, Outcome, type PropertyMap 
 export interface Snapshot {
   readonly requestHeaders: readonly string[]
   readonly responseHeaders: readonly string[] | undefined
+  /** Absent: there were none. */
+  readonly requestTrailers?: readonly string[] | undefined
   readonly properties: PropertyMap | undefined
   readonly interrupted: boolean
 }

@@ -59,6 +59,19 @@ test('request trailers are seen and changed by the filter, then by the handler',
   assert.deepEqual(filterLog(), ['body', 'request'])
 })
 
+test('what a filter has changed of request trailers before it failed it has not, where requests go on without it', async (t) => {
+  const failing = requests.replace(/\(i32.const 0\)\)$/, 'unreachable)')
+  const module = await filterWat(imports, data + failing)
+  const plugins = [{ name: 'w', module, semantics: 'envoy' as const, fail: 'open' as const }]
+  const { port, filterLog } = await startApp(t, { plugins }, (app) => {
+    const config = { wasm: { plugins: { w: {} } } }
+    app.post('/', { config }, async (request) => ({ trailers: request.raw.trailers }))
+  })
+  const bytes = await exchangeBytes(port, chunked('trailer: x-a\r\n', 'X-A: 1\r\nx-delete: 2\r\n'))
+  assert.match(bytes.toString(), /"trailers":\{"x-a":"1","x-delete":"2"\}/)
+  assert.deepEqual(filterLog(), ['body', 'request'])
+})
+
 test('without trailers there is no trailers callback', async (t) => {
   const { port, filterLog } = await start(t, requests + responses, (app, config) => {
     app.post('/', { config }, async () => 'hello')
