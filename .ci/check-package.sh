@@ -41,6 +41,10 @@ node require.cjs
 echo 'types'
 npx tsc -p .
 npx tsc -p . --module esnext --moduleResolution bundler
+for node in 24 26; do
+  npm install --silent --no-audit --no-fund --no-save "@types/node@$node"
+  npx tsc -p .
+done
 echo 'command'
 npx --no-install fastify-wasm-gateway --version
 npx --no-install fastify-wasm-gateway inspect filters/log.wasm

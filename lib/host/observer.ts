@@ -37,14 +37,18 @@ export interface HttpCallMessage {
   error?: Error
 }
 
+// Both parameters are the message: their order is not the same in all versions of @types/node.
+
 /** `start`, `end`, and `error` when it failed. */
-export const callbackChannel: TracingChannel<unknown, CallbackMessage> = tracingChannel<unknown, CallbackMessage>(
-  'fastify-wasm-gateway:callback'
-)
+export const callbackChannel: TracingChannel<CallbackMessage, CallbackMessage> = tracingChannel<
+  CallbackMessage,
+  CallbackMessage
+>('fastify-wasm-gateway:callback')
 /** `start` and `end` when it is sent; `asyncStart` and `asyncEnd` around the answer's callback; `error` without an answer. */
-export const httpCallChannel: TracingChannel<unknown, HttpCallMessage> = tracingChannel<unknown, HttpCallMessage>(
-  'fastify-wasm-gateway:http_call'
-)
+export const httpCallChannel: TracingChannel<HttpCallMessage, HttpCallMessage> = tracingChannel<
+  HttpCallMessage,
+  HttpCallMessage
+>('fastify-wasm-gateway:http_call')
 
 /** Watches the instances of a plugin, as the subscribers of the channels do, and their log. Nothing of it may throw. */
 export interface Observer {
