@@ -134,10 +134,18 @@ test('the declaration says what is around a filter: vm_conf, env, root_id, allow
 })
 
 test('the timers of a test framework may be faked', async (t) => {
-  const filter = await scripted(t, { start: [{ op: 'tick', ms: 10 }], tick: [say('tick')] })
+  const filter = await scripted(t, {
+    start: [
+      { op: 'tick', ms: 10 },
+      { op: 'register_queue', name: 'jobs' }
+    ],
+    tick: [say('tick')],
+    queue: [{ op: 'dequeue', name: 'jobs' }]
+  })
   mock.timers.enable({ apis: ['setTimeout', 'setImmediate', 'Date'] })
   t.after(() => mock.timers.reset())
   await filter.tick()
   await filter.exchange()
-  assert.deepEqual(messages(filter), ['tick'])
+  await filter.queues.push('jobs', 'one')
+  assert.deepEqual(messages(filter), ['tick', 'queue jobs=one'])
 })

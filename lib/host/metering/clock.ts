@@ -1,6 +1,9 @@
 /** The fuel that a module is given at a time: how much it does between two looks at the clock. */
 const REFILL = 100_000
 
+/** Tests of an application, or of a filter, may put a clock that stands still in its place: then nothing would ever be stopped. */
+const now = performance.now.bind(performance)
+
 /** Bytes that take a host function some time to handle. */
 export const LONG: number = 64 * 1024
 
@@ -70,17 +73,17 @@ export function endLong(): void {
 /** Milliseconds until the call is to stop. */
 export function timeLeft(): number {
   startClock()
-  return Math.max(0, deadline - performance.now())
+  return Math.max(0, deadline - now())
 }
 
 function startClock(): void {
   if (timed === calls) return
   timed = calls
-  deadline = performance.now() + limit
+  deadline = now() + limit
 }
 
 function isOver(): boolean {
-  if (performance.now() < deadline) return false
+  if (now() < deadline) return false
   stopped = true
   return true
 }
