@@ -57,6 +57,8 @@ export class LineLog implements Logger {
 
 /** So many lines tell what led to an error. */
 const MAX_LINES = 10
+/** What Go's runtime says first: dozens of lines of its stack come after it. */
+const PANIC = /^(?:panic|fatal error): /
 
 /** Those that say so already. */
 const told: WeakSet<Error> = new WeakSet()
@@ -69,9 +71,15 @@ const told: WeakSet<Error> = new WeakSet()
 export function withLines(failure: Error, lines: readonly LogLine[], filter: string): Error {
   if (told.has(failure)) return failure
   told.add(failure)
-  const own = lines.filter((line) => line.filter === filter && line.error === undefined).slice(-MAX_LINES)
+  const own = lines.filter((line) => line.filter === filter && line.error === undefined)
   if (own.length === 0) return failure
-  const shown = own.map(({ level, message }) => `\n  [${level}] ${message}`).join('')
+  const panic = own.findLastIndex(({ message }) => PANIC.test(message))
+  const from = Math.max(0, own.length - MAX_LINES)
+  const begin = panic === -1 ? from : Math.min(from, panic)
+  const shown = own
+    .slice(begin, begin + MAX_LINES)
+    .map(({ level, message }) => `\n  [${level}] ${message}`)
+    .join('')
   failure.message += `\nthe filter has logged:${shown}`
   return failure
 }

@@ -20,6 +20,14 @@ test('a trap is an error with the callback, and with what the filter has said', 
   })
 })
 
+test("what a panic of Go says is told, and not only the end of its runtime's stack", async (t) => {
+  const filter = await scripted(t, { request_headers: panics('boom') }, {}, 'script-go')
+  await assert.rejects(filter.exchange(), {
+    code: 'FST_WASM_TRAP',
+    message: /: unreachable\nthe filter has logged:\n {2}\[error\] panic: boom\n(?: {2}.*(?:\n|$)){1,9}$/
+  })
+})
+
 test('each exchange after a trap has a fresh instance, at once, and only its own words', async (t) => {
   const filter = await scripted(t, {
     request_headers: [
@@ -106,6 +114,14 @@ test('with fail: open the exchange goes on without the filter, and shows why it 
 })
 
 test('an endless loop ends with its time', async (t) => {
+  const conf = WHERE.request_headers + LOOPS['a plain loop']
+  const filter = await loadFilter(fixture('hostile'), { conf, limits: { call_ms: 50 } })
+  t.after(() => filter.close())
+  await assert.rejects(filter.exchange(), { code: 'FST_WASM_TRAP', message: /it ran for more than 50 ms/ })
+})
+
+test('that holds though the clock of the test framework stands still', async (t) => {
+  t.mock.method(performance, 'now', () => 1)
   const conf = WHERE.request_headers + LOOPS['a plain loop']
   const filter = await loadFilter(fixture('hostile'), { conf, limits: { call_ms: 50 } })
   t.after(() => filter.close())
