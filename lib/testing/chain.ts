@@ -18,7 +18,7 @@ import { FilterView } from './filter-view.ts'
 import type { RecordedGrpcCall } from './grpc-upstreams.ts'
 import type { RecordedHttpCall } from './http-upstreams.ts'
 import { LineLog, type LogLine, withLines } from './log-lines.ts'
-import type { RequestInput, ResponseInput, SeenRequest } from './message.ts'
+import { propertyOf, type RequestInput, type ResponseInput, type SeenRequest } from './message.ts'
 import { ExchangeInput as ExchangeSchema } from './schema.ts'
 import { type MetricValue, valuesOf } from './stores.ts'
 import { TestStream } from './test-stream.ts'
@@ -217,10 +217,13 @@ export class Chain {
   /**
    * Moves the clock on: ticks, and timeouts of calls, that are due until then come, one after the other.
    *
-   * @throws FST_WASM_TRAP when a filter has failed; what a fake has thrown
+   * @throws FST_WASM_TRAP when a filter has failed; what a fake has thrown; FST_WASM_TEST_INVALID for what is no time
    */
   async advance(milliseconds: number): Promise<void> {
     this.#checkOpen()
+    if (!(milliseconds >= 0 && milliseconds < Number.POSITIVE_INFINITY)) {
+      throw new FST_WASM_TEST_INVALID(`advance() wants milliseconds, 0 or more, and not ${milliseconds}`)
+    }
     const end = this.#clock.wall() + nanoseconds(milliseconds)
     const logged = this.#logs.length
     await this.settle()
@@ -333,7 +336,9 @@ export class Chain {
     const { request = {}, response = {}, properties = {} } = input
     this.#renew((plugin) => plugin.isRunning)
     const logs: LogLine[] = []
-    const given = new Map(Object.entries(properties).map(([path, value]) => [path.replaceAll('.', '\0'), value]))
+    const given = new Map(
+      Object.entries(properties).map(([path, value]) => [path.replaceAll('.', '\0'), propertyOf(path, value)])
+    )
     const id = String(++this.#exchanges)
     const log = new LineLog(logs, this.#logs)
     const stream = new TestStream(this.#plan, request, given, id, this.milliseconds, log)

@@ -338,11 +338,16 @@ export class TestRun {
 }
 
 function bodyOf(body: ResponseInput['body']): Body {
-  if (body === undefined || typeof body === 'string' || body instanceof Uint8Array) return bytesOf(body)
+  if (!isStream(body)) return bytesOf(body, 'response.body')
   const chunks = async function* (): AsyncGenerator<Buffer> {
-    for await (const chunk of body as AsyncIterable<Bytes>) yield bytesOf(chunk)
+    for await (const chunk of body) yield bytesOf(chunk, 'a chunk of response.body')
   }
   return Readable.from(chunks())
+}
+
+function isStream(body: ResponseInput['body']): body is Iterable<Bytes> | AsyncIterable<Bytes> {
+  if (typeof body !== 'object' || body === null || body instanceof Uint8Array) return false
+  return Symbol.iterator in body || Symbol.asyncIterator in body
 }
 
 function isEmpty(body: Body): boolean {

@@ -72,7 +72,7 @@ export class FilterView {
    * @throws FST_WASM_TRAP when it fails
    */
   callForeignFunction(functionId: number, parameters: Bytes): Promise<number> {
-    return this.chain.callForeignFunction(this.name, functionId, bytesOf(parameters))
+    return this.chain.callForeignFunction(this.name, functionId, bytesOf(parameters, 'parameters'))
   }
 }
 

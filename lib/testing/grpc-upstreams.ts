@@ -1,6 +1,8 @@
+import { validate } from '../config/validate.ts'
 import type { CallHosts } from '../gateway/upstream/call-hosts.ts'
 import type { GrpcCall, GrpcClient, GrpcEvents, GrpcStream } from '../host/index.ts'
 import { type Bytes, bytesOf, type Headers, headersOf, pairsOf } from './message.ts'
+import { GrpcAnswer as GrpcAnswerSchema } from './schema.ts'
 import { type CallRecorder, fakeOf, permits } from './upstreams.ts'
 
 /** gRPC's own code for a call that cannot be made. */
@@ -150,7 +152,7 @@ class FakedCall implements FakedGrpcCall {
   }
 
   send(message: Bytes): void {
-    const bytes = bytesOf(message)
+    const bytes = bytesOf(message, `grpc_upstreams.${this.upstream}: message`)
     this.#deliver(() => this.#events.message(bytes))
   }
 
@@ -171,6 +173,7 @@ class FakedCall implements FakedGrpcCall {
       this.close(UNAVAILABLE, answer.message)
       return
     }
+    validate(GrpcAnswerSchema, answer, `grpc_upstreams.${this.upstream}`)
     const { initial_metadata, messages = [], trailing_metadata, status, status_message } = answer
     if (initial_metadata !== undefined) this.sendInitialMetadata(initial_metadata)
     for (const message of messages) this.send(message)

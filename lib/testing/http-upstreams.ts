@@ -1,6 +1,8 @@
+import { validate } from '../config/validate.ts'
 import type { CallHosts } from '../gateway/upstream/call-hosts.ts'
 import type { HttpCall, HttpCallClient, HttpCallDone, HttpCallResponse } from '../host/index.ts'
 import { type Bytes, bytesOf, type Headers, headerOf, headersOf, pairsOf, type SeenRequest } from './message.ts'
+import { ResponseInput as ResponseSchema } from './schema.ts'
 import { type CallRecorder, fakeOf, permits } from './upstreams.ts'
 
 /** What a faked upstream answers. */
@@ -116,10 +118,12 @@ function responseOf(given: UpstreamResponse, upstream: string): HttpCallResponse
   if (typeof given !== 'object' || given === null) {
     throw new TypeError(`the faked upstream ${upstream} must answer { status, headers, body } or an Error`)
   }
+  const place = `upstreams.${upstream}`
+  validate(ResponseSchema, given, place)
   const { status = 200, headers, body, trailers } = given
   return {
-    headers: [':status', String(status), ...pairsOf(headers, `upstreams.${upstream}: headers`)],
-    body: bytesOf(body),
-    trailers: pairsOf(trailers, `upstreams.${upstream}: trailers`)
+    headers: [':status', String(status), ...pairsOf(headers, `${place}: headers`)],
+    body: bytesOf(body, `${place}: body`),
+    trailers: pairsOf(trailers, `${place}: trailers`)
   }
 }

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { planRoute } from '../config/plan.ts'
 import { checkOptions, foreignFunctionsOf, loadResources } from '../config/resources.ts'
 import type { ForeignFunction, PluginDeclaration } from '../config/schema.ts'
+import { validate } from '../config/validate.ts'
 import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
 import { loadPlugins } from '../gateway/plugins.ts'
 import { Filter, foreignFunctionsWith, type Module } from '../host/index.ts'
@@ -10,6 +11,7 @@ import { Chain, type Member } from './chain.ts'
 import { LoadedFilter } from './filter-view.ts'
 import { type GrpcUpstream, GrpcUpstreams } from './grpc-upstreams.ts'
 import { HttpUpstreams, type Upstream } from './http-upstreams.ts'
+import { Fakes } from './schema.ts'
 
 /** What is around the filters. */
 export interface Surroundings {
@@ -73,6 +75,8 @@ async function load(
   surroundings: Surroundings
 ): Promise<{ chain: Chain; members: readonly Member[] }> {
   const { upstreams = {}, grpc_upstreams = {}, foreign_functions = {}, now = Date.now() } = surroundings
+  validate(Fakes, upstreams, 'upstreams')
+  validate(Fakes, grpc_upstreams, 'grpc_upstreams')
   if (!Number.isFinite(Number(now))) throw new FST_WASM_OPTIONS_INVALID('now: must be a Date, or milliseconds')
   const chain = new Chain(Number(now))
   const plugins = filters.map(({ conf: _, file, ...declaration }) => ({

@@ -1,5 +1,5 @@
 import { FST_WASM_OPTIONS_INVALID } from '../errors.ts'
-import { isHeader } from '../host/index.ts'
+import { isHeader, type PropertyValue } from '../host/index.ts'
 
 /** By name; an array for a header that is there more than once. */
 export type Headers = Readonly<Record<string, string | readonly string[]>>
@@ -95,7 +95,36 @@ export function headerOf(pairs: readonly string[], name: string): string {
   return ''
 }
 
-export function bytesOf(bytes: Bytes | undefined): Buffer {
+/**
+ * @param place for the error
+ * @throws FST_WASM_OPTIONS_INVALID
+ */
+export function bytesOf(bytes: Bytes | undefined, place: string): Buffer {
   if (bytes === undefined) return Buffer.alloc(0)
-  return typeof bytes === 'string' ? Buffer.from(bytes) : Buffer.from(bytes)
+  // Each for itself: the overloads of `from` want it so.
+  if (typeof bytes === 'string') return Buffer.from(bytes)
+  if (bytes instanceof Uint8Array) return Buffer.from(bytes)
+  throw new FST_WASM_OPTIONS_INVALID(`${place}: must be text or bytes`)
+}
+
+/**
+ * What a test gives as a property, as filters are handed it. Text is UTF-8.
+ *
+ * @throws FST_WASM_OPTIONS_INVALID
+ */
+export function propertyOf(path: string, value: PropertyValue): PropertyValue {
+  if (typeof value === 'string') return Buffer.from(value)
+  const isKnown =
+    typeof value === 'boolean' ||
+    typeof value === 'bigint' ||
+    Number.isSafeInteger(value) ||
+    value instanceof Uint8Array ||
+    isPairs(value)
+  if (isKnown) return value
+  throw new FST_WASM_OPTIONS_INVALID(`properties.${path}: must be text, bytes, an integer, a boolean, or { pairs }`)
+}
+
+function isPairs(value: unknown): boolean {
+  const { pairs } = (value ?? {}) as { readonly pairs?: unknown }
+  return Array.isArray(pairs) && pairs.length % 2 === 0 && pairs.every((text) => typeof text === 'string')
 }

@@ -29,6 +29,21 @@ export const ExchangeInput = Type.Object(
   closed
 )
 
+/** Upstreams by name. Each is looked at where it answers. */
+export const Fakes = Type.Record(Type.String(), Type.Unknown())
+
+/** What an upstream answers to a gRPC call. */
+export const GrpcAnswer = Type.Object(
+  {
+    initial_metadata: Optional(Headers),
+    messages: Optional(Type.Array(Body)),
+    trailing_metadata: Optional(Headers),
+    status: Optional(Type.Integer({ minimum: 0 })),
+    status_message: Optional(Type.String())
+  },
+  closed
+)
+
 /** What the application or the upstream answers. */
 export const ResponseInput = Type.Object(
   {

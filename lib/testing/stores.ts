@@ -36,7 +36,7 @@ export class SharedDataView {
 
   /** Puts a value there, whatever there was. */
   set(key: string, value: Bytes): void {
-    this.#data.set(this.#vmId, stored(key), bytesOf(value), 0)
+    this.#data.set(this.#vmId, stored(key), bytesOf(value, `the value of ${key}`), 0)
   }
 
   keys(): string[] {
@@ -70,7 +70,7 @@ export class QueuesView {
   async push(name: string, item: Bytes): Promise<void> {
     const id = this.#queues.resolve(this.#vmId, stored(name))
     if (id === undefined) throw new FST_WASM_TEST_INVALID(`no filter of this vm_id has registered a queue \`${name}\``)
-    this.#queues.enqueue(id, bytesOf(item))
+    this.#queues.enqueue(id, bytesOf(item, 'the item'))
     await this.#settle()
   }
 }

@@ -83,7 +83,7 @@ export class TestStream implements Stream, FilteredExchange, DescribedExchange {
   ) {
     const { method = 'GET', path = '/', scheme = 'http', authority = 'example.test', body } = input
     const pairs = pairsOf(input.headers, 'request.headers').filter((_, i, all) => all[i - (i % 2)] !== 'host')
-    const bytes = bytesOf(body)
+    const bytes = bytesOf(body, 'request.body')
     const isFramed = pairs.some((text, i) => i % 2 === 0 && /^(?:content-length|transfer-encoding)$/.test(text))
     if (bytes.length > 0 && !isFramed) pairs.push('content-length', String(bytes.length))
     const host = input.headers?.host ?? input.headers?.Host

@@ -125,6 +125,12 @@ test('a fake that answers what is no answer is told so', async (t) => {
   await assert.rejects(filter.exchange(), /the faked upstream auth must answer \{ status, headers, body \} or an Error/)
 })
 
+test('a fake whose answer has a key that nobody reads is told so, and its filter no 200', async (t) => {
+  const filter = await scripted(t, asks('auth'), { upstreams: { auth: { statusCode: 401 } as never } })
+  await assert.rejects(filter.exchange(), { message: /upstreams\.auth\.statusCode: is no known key/ })
+  assert.equal(filter.calls[0]!.state, 'failed')
+})
+
 test('calls of ticks belong to the filter, and to no exchange', async (t) => {
   const script = { start: [{ op: 'tick', ms: 1000 }], tick: [call('auth', { then: [say('told')] })] }
   const filter = await scripted(t, script, { upstreams: { auth: {} } })

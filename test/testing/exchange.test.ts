@@ -245,7 +245,7 @@ test('properties are those of the request, and those that the test gives; what f
   })
   const { logs, properties } = await filter.exchange({
     request: { path: '/x?y' },
-    properties: { 'source.address': '10.0.0.1:1234', 'metadata.tenant': 'acme' }
+    properties: { 'source.address': '10.0.0.1:1234', 'metadata.tenant': 'größe 中' }
   })
   assert.deepEqual(
     logs.map(({ message }) => message),
@@ -253,7 +253,7 @@ test('properties are those of the request, and those that the test gives; what f
       'property request.path=/x?y',
       'property source.address=10.0.0.1:1234',
       'property remote_addr=127.0.0.1',
-      'property metadata.tenant=acme',
+      'property metadata.tenant=größe 中',
       'property route_name missing',
       'property a.b=c'
     ]

@@ -136,6 +136,8 @@ test('options are those of the declaration, and what is wrong is named with its 
   await rejects({ conf: 'x', semantic: 'envoy' }, /plugins\[0\]\.semantic: is no known key/)
   await rejects({ conf: 'x', semantics: 'nginx' }, /plugins\[0\]\.semantics/)
   await rejects({ conf: 'x', now: 'soon' }, /now/)
+  await rejects({ conf: 'x', upstreams: null }, /upstreams: must be object/)
+  await rejects({ conf: 'x', grpc_upstreams: 'auth' }, /grpc_upstreams: must be object/)
   await rejects({ conf: 'x', foreign_functions: { f: 1 } }, /foreign_functions\.f must be a function/)
   await assert.rejects(loadChain([], { upstream: {} } as never), /upstream: is no known key/)
   await assert.rejects(loadFilter('nowhere.wasm', { conf: 'x' }), { code: 'FST_WASM_FILE_UNREADABLE' })
@@ -148,6 +150,15 @@ test('what is no header or no request is refused', async (t) => {
   await assert.rejects(filter.exchange({ reqest: {} } as never), /reqest: is no known key/)
   await assert.rejects(filter.exchange({ response: { code: 1 } as never }), /response\.code: is no known key/)
   await assert.rejects(filter.exchange({ request: { path: 'a' } }), /request\.path/)
+  const invalid = async (input: object, message: RegExp) =>
+    assert.rejects(filter.exchange(input), { code: 'FST_WASM_OPTIONS_INVALID', message })
+  await invalid({ request: { body: { a: 1 } } }, /request\.body: must be text or bytes/)
+  await invalid({ response: { body: { a: 1 } } }, /response\.body: must be text or bytes/)
+  await invalid({ response: { body: [1] } }, /a chunk of response\.body: must be text or bytes/)
+  for (const value of [{}, null, 1.5]) await invalid({ properties: { 'a.b': value } }, /properties\.a\.b: must be/)
+  for (const time of [Number.NaN, -1, Number.POSITIVE_INFINITY]) {
+    await assert.rejects(filter.advance(time), { code: 'FST_WASM_TEST_INVALID', message: /advance\(\) wants/ })
+  }
 })
 
 test('a filter that is closed is told of, once, and takes no more', async () => {
