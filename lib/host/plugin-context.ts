@@ -78,14 +78,15 @@ export class PluginContext extends Context {
   /**
    * Creates the context in the module, starts the VM when it is the instance's first, and configures it.
    *
+   * @param onRefused called when the module refuses the configuration; before the context is deleted, at which it may trap
    * @returns whether the module accepted; when not, the context is gone again (and with it the instance where the VM did
    *   not start, or the module trapped)
    */
-  start(): boolean {
-    return this.instance.starting(() => this.#start())
+  start(onRefused: () => void): boolean {
+    return this.instance.starting(() => this.#start(onRefused))
   }
 
-  #start(): boolean {
+  #start(onRefused: () => void): boolean {
     const { instance } = this
     const { proxy_on_context_create, proxy_on_configure } = instance.callbacks
     if (proxy_on_context_create !== undefined) {
@@ -96,6 +97,7 @@ export class PluginContext extends Context {
       const { length } = this.configuration
       const accepted = instance.call(this, 'proxy_on_configure', proxy_on_configure, this.id, length)
       if (accepted === 0 && instance.failure === undefined) {
+        onRefused()
         // Without proxy_on_done: it has nothing to clean up that it was ever configured for.
         this.ended = true
         this.delete()

@@ -109,13 +109,8 @@ export class Plugin {
     if (this.#instance === undefined && this.#backOff.remaining > 0) return undefined
     try {
       const context = new PluginContext(this.instance(), configuration)
-      this.#startFailed = !context.start()
+      this.#startFailed = !context.start(() => this.#refused(context))
       if (!this.#startFailed) return context
-      if (context.instance.failure === undefined) {
-        const err = new FST_WASM_CONFIGURE_FAILED(name)
-        this.#lastFailure = err
-        log.error({ plugin: name, context: context.id, err }, err.message)
-      }
     } catch (error) {
       const err = error as Error
       this.#startFailed = true
@@ -125,6 +120,13 @@ export class Plugin {
       log.error({ plugin: name, callback: 'its start', backtrace, next, err }, `${err.message}; ${next}`)
     }
     return undefined
+  }
+
+  #refused(context: PluginContext): void {
+    const { log, name } = this.settings
+    const err = new FST_WASM_CONFIGURE_FAILED(name)
+    this.#lastFailure = err
+    log.error({ plugin: name, context: context.id, err }, err.message)
   }
 
   /**

@@ -369,7 +369,10 @@ export class Chain {
     )
     for (const { name, placed } of this.#members) {
       if (placed.filter.context() !== undefined) continue
-      throw withLines(this.lastError(name)!, this.#logs.slice(logged), name)
+      // The first: one that has refused its configuration may trap at its end.
+      const lines = this.#logs.slice(logged)
+      const error = lines.find((line) => line.filter === name && line.error !== undefined)?.error
+      throw withLines(error ?? this.lastError(name)!, lines, name)
     }
   }
 

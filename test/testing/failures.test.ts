@@ -120,6 +120,13 @@ test('an endless loop ends with its time', async (t) => {
   await assert.rejects(filter.exchange(), { code: 'FST_WASM_TRAP', message: /it ran for more than 50 ms/ })
 })
 
+test('a filter that refuses its configuration, and traps at its end, has refused it', async () => {
+  await assert.rejects(loadFilter(fixture('script-as'), { conf: 'no script' }), {
+    code: 'FST_WASM_CONFIGURE_FAILED',
+    message: /refused its configuration\nthe filter has logged:\n {2}\[error\] bad configuration/
+  })
+})
+
 test('that holds though the clock of the test framework stands still', async (t) => {
   t.mock.method(performance, 'now', () => 1)
   const conf = WHERE.request_headers + LOOPS['a plain loop']
