@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { CallbackMessage, HttpCallMessage, Observer } from '../../host/index.ts'
 import { type Exchange, Progress } from '../exchange.ts'
 import { exchangeOf } from '../hooks.ts'
-import { headerChanges } from './header-changes.ts'
+import { type HeaderChange, headerChanges } from './header-changes.ts'
 import { Latency } from './latency.ts'
 import { collectSecrets, shownUrl, withoutSecrets } from './redaction.ts'
 import { type RecordedCall, type RecordedCallback, RequestRecord } from './request-record.ts'
@@ -102,7 +102,7 @@ export class Recorder implements Observer {
       context: message.context,
       milliseconds,
       action: actionOf(message, exchange, before?.interrupted ?? true),
-      changes: changes.slice(0, MAX_CHANGES).map((change) => record.cutChange(change)),
+      changes: changes.slice(0, MAX_CHANGES).map((change) => record.cutChange(hidden(change, recording.secrets))),
       error: message.error && record.cut(withoutSecrets(message.error.message, recording.secrets))
     })
     if (exchange.progress !== Progress.Request) record.status = exchange.reply.statusCode
@@ -115,13 +115,14 @@ export class Recorder implements Observer {
     const { record } = recording
     const { headers } = message
     collectSecrets(headers, recording.secrets)
+    const { secrets } = recording
     const call: RecordedCall = {
       kind: 'call',
       at: performance.now() - recording.startedAt,
       plugin: message.plugin,
-      upstream: record.cut(message.upstream),
+      upstream: record.cut(withoutSecrets(message.upstream, secrets)),
       method: record.cut(headers[headers.indexOf(':method') + 1] ?? ''),
-      path: record.cut(shownUrl(headers[headers.indexOf(':path') + 1] ?? '')),
+      path: record.cut(withoutSecrets(headers[headers.indexOf(':path') + 1] ?? '', secrets)),
       milliseconds: undefined,
       status: undefined,
       error: undefined
@@ -145,6 +146,10 @@ export class Recorder implements Observer {
     const recording = this.#recordingOf(request)
     if (recording === undefined) return
     const { record, secrets, startedAt } = recording
+    if (record.isFull) {
+      record.isCut = true
+      return
+    }
     const at = performance.now() - startedAt
     record.add({ kind: 'log', at, plugin, level, line: record.cut(withoutSecrets(line, secrets)) })
     this.#changed(record)
@@ -205,6 +210,12 @@ function actionOf(
   if (!wasInterrupted && exchange.interrupted) return exchange.wasReset ? 'reset' : 'answer'
   if (!/_(?:headers|body|trailers)$/.test(callback)) return undefined
   return result === 1 ? 'pause' : 'continue'
+}
+
+/** Without what is secret elsewhere in the request, and stands under a name that is harmless. */
+function hidden(change: HeaderChange, secrets: ReadonlySet<string>): HeaderChange {
+  const shown = (text: string | undefined) => (text === undefined ? undefined : withoutSecrets(text, secrets))
+  return { ...change, before: shown(change.before), after: shown(change.after) }
 }
 
 function collectQuery(url: string, secrets: Set<string>): void {

@@ -12,6 +12,9 @@ const HAS_QUERY = /^(?::path|referer|location|content-location|refresh|link|.*-(
 const CREDENTIALS = /\b(bearer|basic|digest)\s+[\w.~+/=-]{6,}/gi
 /** Shorter pieces of a secret are found in any text. */
 const MIN_SECRET = 6
+/** A parameter, up to its value. No part of it may have what it begins with: a url of nothing else would take for ever. */
+const PARAMETER = /[?&;#]([^=?&;#\s]*)=/g
+const END_OF_VALUE = /[&;#\s]/
 const SCHEMES: ReadonlySet<string> = new Set(['bearer', 'digest', 'negotiate'])
 
 export function isSecret(name: string): boolean {
@@ -26,10 +29,18 @@ export function shownValue(name: string, value: string): string {
 
 /** A url, or a text with one in it, without its password and without the values of secret parameters. */
 export function shownUrl(url: string): string {
-  const withoutPassword = url.replace(/:\/\/[^/?#\s@]*@/g, `://${HIDDEN}@`)
-  return withoutPassword.replace(/([?&;#])([^=&;#\s]*)=([^&;#\s]*)/g, (all, before: string, name: string) =>
-    isSecret(decoded(name)) ? `${before}${name}=${HIDDEN}` : all
-  )
+  const text = url.replace(/:\/\/[^/?#\s@]*@/g, `://${HIDDEN}@`)
+  let shown = ''
+  let from = 0
+  for (const { 0: before, 1: name, index } of text.matchAll(PARAMETER)) {
+    // In a value that is hidden already
+    if (index < from || !isSecret(decoded(name!))) continue
+    const begin = index + before.length
+    const length = text.slice(begin).search(END_OF_VALUE)
+    shown += text.slice(from, begin) + HIDDEN
+    from = length === -1 ? text.length : begin + length
+  }
+  return shown + text.slice(from)
 }
 
 function decoded(name: string): string {

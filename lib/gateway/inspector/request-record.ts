@@ -75,13 +75,18 @@ export class RequestRecord {
     return this.milliseconds !== undefined
   }
 
+  /** Nothing more is kept. */
+  get isFull(): boolean {
+    return this.events.length >= MAX_EVENTS || this.#room <= 0
+  }
+
   drop(): void {
     this.isDropped = true
     this.events.length = 0
   }
 
   add(event: RecordedEvent): void {
-    if (this.events.length >= MAX_EVENTS || this.#room <= 0) this.isCut = true
+    if (this.isFull) this.isCut = true
     else this.events.push(event)
   }
 

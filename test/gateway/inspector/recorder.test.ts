@@ -106,6 +106,24 @@ test('neither secrets nor bodies are kept', async (t) => {
   for (const secret of secrets) assert.ok(!html.includes(secret), secret)
 })
 
+test('what is secret is hidden under other names, and where filters call', async (t) => {
+  const upstream = await startUpstream(t, (app) => app.get('/introspect/*', async () => 'fine'))
+  const started = await start(t, {
+    request_headers: [
+      { op: 'set', map: 'request', name: 'x-raw', value: 'of-the-client' },
+      { op: 'call', upstream: upstream.node, headers: [[':path', '/introspect/of-the-client']] },
+      { op: 'pause' }
+    ],
+    call: [{ op: 'continue', stream: 'request' }]
+  })
+  await request(`${started.url}/orders/7`, { headers: { authorization: 'Bearer of-the-client' } })
+  await started.quiet()
+  const { html, text } = await page(started)
+  assert.match(text, /\+ added: request x-raw : •••/)
+  assert.match(text, /\/introspect\/••• answered 200/)
+  assert.ok(!html.includes('of-the-client'))
+})
+
 test('what clients and filters send is text on the page, and nothing else', async (t) => {
   const evil = `<img src=x onerror="alert('1')">&`
   const steps: Step[] = [{ op: 'set', map: 'request', name: 'x-evil', value: evil }, say(evil)]

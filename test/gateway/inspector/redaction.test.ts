@@ -44,7 +44,17 @@ test('urls are shown without passwords, and without the values of parameters tha
   assert.equal(shownUrl('/a?api%5Fkey=abc#access_token=def'), `/a?api%5Fkey=${HIDDEN}#access_token=${HIDDEN}`)
   assert.equal(shownUrl('https://ann:pw@host/a'), `https://${HIDDEN}@host/a`)
   assert.equal(shownUrl('/a?%E0%A4%A=1'), '/a?%E0%A4%A=1')
+  assert.equal(shownUrl('/a?to=/b?token=abc?x=1&y=2'), `/a?to=/b?token=${HIDDEN}&y=2`)
+  assert.equal(shownUrl('/a?token=abc and ?sid=def'), `/a?token=${HIDDEN} and ?sid=${HIDDEN}`)
   assert.equal(shownValue('location', 'https://host/?code=abc'), `https://host/?code=${HIDDEN}`)
+})
+
+test('a url takes as long as it is', () => {
+  for (const part of ['?', '?a', '&', '#a', '://', '://a@', '=', '?a=?token=']) {
+    // Hours where it is the square of that.
+    const url = `/${part.repeat(1_000_000)}`
+    assert.ok(shownUrl(url).length > 0)
+  }
 })
 
 test('what is secret in a request is hidden in the lines of its log, whole and in pieces', () => {
