@@ -38,7 +38,7 @@ export type { ForeignFunction, PluginDeclaration, PluginEntry, Timeout, Upstream
 
 export * from './errors.ts'
 export type { UpstreamStatus } from './gateway/upstream/upstream.ts'
-export type { CallbackMessage, HttpCallMessage, PluginStatus } from './host/index.ts'
+export type { CallbackMessage, GrpcCallMessage, HttpCallMessage, PluginStatus } from './host/index.ts'
 export type { RedisStatus } from './stores/redis/bridge.ts'
 
 /**

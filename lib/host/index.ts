@@ -24,6 +24,8 @@ export {
 export {
   type CallbackMessage,
   callbackChannel,
+  type GrpcCallMessage,
+  grpcCallChannel,
   type HttpCallMessage,
   httpCallChannel,
   type Observer

@@ -37,6 +37,25 @@ export interface HttpCallMessage {
   error?: Error
 }
 
+/** A gRPC call of a filter, or a stream that it has opened, as those see it who watch it. */
+export interface GrpcCallMessage {
+  readonly plugin: string
+  /** The ids of the contexts that made it */
+  readonly context: number
+  readonly rootContext: number
+  /** As in `CallbackMessage` */
+  readonly request: object | undefined
+  readonly upstream: string
+  readonly service: string
+  readonly method: string
+  /** name, value, …; what is added when it starts, is sent */
+  readonly metadata: string[]
+  /** gRPC's, with which it was closed; none where it was not sent, or was cancelled */
+  status?: number
+  /** Why it was not closed with 0 */
+  error?: Error
+}
+
 // Both parameters are the message: their order is not the same in all versions of @types/node.
 
 /** `start`, `end`, and `error` when it failed. */
@@ -50,6 +69,12 @@ export const httpCallChannel: TracingChannel<HttpCallMessage, HttpCallMessage> =
   HttpCallMessage
 >('fastify-wasm-gateway:http_call')
 
+/** The same; `asyncStart` and `asyncEnd` are around the callback for its end: the answer of a call, the close of a stream. */
+export const grpcCallChannel: TracingChannel<GrpcCallMessage, GrpcCallMessage> = tracingChannel<
+  GrpcCallMessage,
+  GrpcCallMessage
+>('fastify-wasm-gateway:grpc_call')
+
 /** Watches the instances of a plugin, as the subscribers of the channels do, and their log. Nothing of it may throw. */
 export interface Observer {
   callbackStarts?(message: CallbackMessage): void
@@ -57,6 +82,8 @@ export interface Observer {
   httpCallStarts?(message: HttpCallMessage): void
   /** Answered, failed, or aborted: then there is neither a status nor an error. */
   httpCallEnds?(message: HttpCallMessage): void
+  grpcCallStarts?(message: GrpcCallMessage): void
+  grpcCallEnds?(message: GrpcCallMessage): void
   /** @param request as in `CallbackMessage` */
   logged?(plugin: string, request: object | undefined, level: Exclude<keyof Logger, 'level'>, line: string): void
 }

@@ -3,16 +3,21 @@ import type { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Callback, Instance } from './instance.ts'
 import { MAX_CALL_BYTES } from './limits.ts'
+import { type GrpcCallMessage, grpcCallChannel } from './observer.ts'
 import { NO_STATUS, type PluginContext } from './plugin-context.ts'
 import type { CallResult } from './plugin-counts.ts'
 import { Refusal } from './refusals.ts'
 import type { GrpcCall, GrpcEvents, GrpcStream } from './stream.ts'
+import { passTraceOn } from './trace-context.ts'
 
 /** gRPC's own codes for how an exchange ended, those that arise here. */
 const GrpcStatus = { Ok: 0, Cancelled: 1, Internal: 13 } as const
 
 /** A phase that no HTTP context is ever in. */
 const NO_PHASE = -1
+
+/** A call whose metadata nobody else has. */
+type OwnGrpcCall = GrpcCall & { readonly metadata: string[] }
 
 interface Exchange {
   readonly context: Context
@@ -23,6 +28,8 @@ interface Exchange {
   /** What it was begun with, in bytes */
   readonly size: number
   readonly stream: GrpcStream
+  /** For those who watch, if there are any */
+  readonly watched: GrpcCallMessage | undefined
   /** Whether the filter has sent its last message. */
   halfClosed: boolean
   /** What a unary call was answered. */
@@ -65,19 +72,19 @@ export class OutstandingGrpc {
    * @param size what it holds, in bytes
    * @returns its id; `undefined` when there is no such upstream
    */
-  call(context: Context, call: GrpcCall, message: Buffer, size: number): number | undefined {
+  call(context: Context, call: OwnGrpcCall, message: Buffer, size: number): number | undefined {
     const id = this.#takeId()
-    const stream = this.#client.open(call, {
+    const events: GrpcEvents = {
       initialMetadata() {},
       message: (answer) => this.#answered(id, answer),
       trailingMetadata() {},
       close: (status, text) => this.#callEnded(id, status, text)
+    }
+    return this.#begin(id, context, call, events, (stream, watched) => {
+      stream.send(message, true)
+      const phase = context instanceof HttpContext ? context.callDispatched() : NO_PHASE
+      this.#add(id, context, true, phase, size, stream, watched)
     })
-    if (stream === undefined) return this.#refused()
-    stream.send(message, true)
-    const phase = context instanceof HttpContext ? context.callDispatched() : NO_PHASE
-    this.#add(id, context, true, phase, size, stream)
-    return id
   }
 
   /**
@@ -86,13 +93,12 @@ export class OutstandingGrpc {
    * @param size what it holds, in bytes
    * @returns its id; `undefined` when there is no such upstream
    */
-  open(context: Context, call: GrpcCall, size: number): number | undefined {
+  open(context: Context, call: OwnGrpcCall, size: number): number | undefined {
     const id = this.#takeId()
-    const stream = this.#client.open(call, this.#streamEvents(id))
-    if (stream === undefined) return this.#refused()
-    if (context instanceof HttpContext) context.streamOpened()
-    this.#add(id, context, false, NO_PHASE, size, stream)
-    return id
+    return this.#begin(id, context, call, this.#streamEvents(id), (stream, watched) => {
+      if (context instanceof HttpContext) context.streamOpened()
+      this.#add(id, context, false, NO_PHASE, size, stream, watched)
+    })
   }
 
   /** @returns whether the id is that of a stream on which the filter may still send, and there is room for the message */
@@ -137,6 +143,7 @@ export class OutstandingGrpc {
     if (exchange === undefined) return false
     exchange.stream.cancel()
     this.#count('aborted')
+    this.#ended(exchange.watched, undefined, 'the filter has cancelled it')
     this.#leave(exchange)
     return true
   }
@@ -165,14 +172,16 @@ export class OutstandingGrpc {
       this.#remove(id)
       exchange.stream.cancel()
       this.#count('aborted')
+      this.#ended(exchange.watched, undefined, 'it was aborted')
     }
   }
 
   cancelAll(): void {
-    for (const [id, { stream }] of this.#exchanges) {
+    for (const [id, { stream, watched }] of this.#exchanges) {
       this.#remove(id)
       stream.cancel()
       this.#count('aborted')
+      this.#ended(watched, undefined, 'it was aborted')
     }
   }
 
@@ -183,9 +192,52 @@ export class OutstandingGrpc {
     return bytes
   }
 
-  #refused(): undefined {
-    this.#count('refused')
-    return undefined
+  /** @returns the id; `undefined` when there is no such upstream, and then `begun` is not called */
+  #begin(
+    id: number,
+    context: Context,
+    call: OwnGrpcCall,
+    events: GrpcEvents,
+    begun: (stream: GrpcStream, watched: GrpcCallMessage | undefined) => void
+  ): number | undefined {
+    const onBehalf = context instanceof HttpContext ? context : this.#instance.answered
+    const send = (watched: GrpcCallMessage | undefined) => {
+      if (onBehalf !== undefined) passTraceOn(onBehalf.stream.requestHeaders, call.metadata)
+      const stream = this.#client.open(call, events)
+      if (stream === undefined) {
+        this.#count('refused')
+        return undefined
+      }
+      begun(stream, watched)
+      return id
+    }
+    const { name: plugin, observer } = this.#instance.settings
+    if (observer === undefined && !grpcCallChannel.hasSubscribers) return send(undefined)
+    const { upstream, service, method, metadata } = call
+    const request = onBehalf?.stream.request
+    const ids = { context: context.id, rootContext: context.root.id }
+    const watched: GrpcCallMessage = { plugin, ...ids, request, upstream, service, method, metadata }
+    observer?.grpcCallStarts?.(watched)
+    return grpcCallChannel.start.runStores(watched, () => {
+      const sent = send(watched)
+      grpcCallChannel.end.publish(watched)
+      if (sent === undefined) this.#ended(watched, undefined, 'there is nothing of that name to call')
+      return sent
+    })
+  }
+
+  /** Tells those who watch how a call or a stream has ended, around what that leads to. */
+  #ended(watched: GrpcCallMessage | undefined, status: number | undefined, text: string, tell: () => void = () => {}) {
+    if (watched === undefined) {
+      tell()
+      return
+    }
+    if (status !== undefined) watched.status = status
+    if (status !== GrpcStatus.Ok) watched.error = new Error(text)
+    this.#instance.settings.observer?.grpcCallEnds?.(watched)
+    if (watched.error !== undefined) grpcCallChannel.error.publish(watched)
+    grpcCallChannel.asyncStart.runStores(watched, tell)
+    grpcCallChannel.asyncEnd.publish(watched)
   }
 
   #count(result: CallResult): void {
@@ -196,7 +248,15 @@ export class OutstandingGrpc {
     return this.#instance.settings.grpcCalls
   }
 
-  #add(id: number, context: Context, unary: boolean, phase: number, size: number, stream: GrpcStream): void {
+  #add(
+    id: number,
+    context: Context,
+    unary: boolean,
+    phase: number,
+    size: number,
+    stream: GrpcStream,
+    watched: GrpcCallMessage | undefined
+  ): void {
     this.#counts.add(context, size)
     this.#exchanges.set(id, {
       context,
@@ -204,6 +264,7 @@ export class OutstandingGrpc {
       phase,
       size,
       stream,
+      watched,
       halfClosed: unary,
       answer: undefined,
       answers: 0
@@ -273,7 +334,7 @@ export class OutstandingGrpc {
     else {
       const exchange = this.#remove(id)!
       this.#count('ok')
-      this.#receive(context.root, id, answer!)
+      this.#ended(exchange.watched, status, text, () => this.#receive(context.root, id, answer!))
       this.#leave(exchange)
     }
   }
@@ -290,8 +351,10 @@ export class OutstandingGrpc {
     this.#count(status === GrpcStatus.Ok ? 'ok' : status === GrpcStatus.Cancelled ? 'aborted' : 'error')
     const { root } = exchange.context
     const { proxy_on_grpc_close } = this.#instance.callbacks
-    root.callStatus = { code: status, message }
-    this.#tell(root, 'proxy_on_grpc_close', proxy_on_grpc_close, id, status)
+    this.#ended(exchange.watched, status, message || `it was closed with status ${status}`, () => {
+      root.callStatus = { code: status, message }
+      this.#tell(root, 'proxy_on_grpc_close', proxy_on_grpc_close, id, status)
+    })
     this.#leave(exchange)
   }
 

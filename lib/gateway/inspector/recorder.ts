@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { CallbackMessage, HttpCallMessage, Observer } from '../../host/index.ts'
+import type { CallbackMessage, GrpcCallMessage, HttpCallMessage, Observer } from '../../host/index.ts'
 import { type Exchange, Progress } from '../exchange.ts'
 import { exchangeOf } from '../hooks.ts'
 import { type HeaderChange, headerChanges } from './header-changes.ts'
@@ -13,6 +13,8 @@ export const MAX_REQUESTS = 100
 const MAX_CHANGES = 64
 /** In these a filter changes no header any more. */
 const WITHOUT_HEADERS: ReadonlySet<string> = new Set(['proxy_on_done', 'proxy_on_log', 'proxy_on_delete'])
+
+type CallMessage = HttpCallMessage | GrpcCallMessage
 
 /** A request that is under way. */
 interface Recording {
@@ -49,8 +51,7 @@ export class Recorder implements Observer {
   /** The oldest first. */
   readonly #records: RequestRecord[] = []
   readonly #recordings: WeakMap<object, Recording> = new WeakMap()
-  readonly #calls: WeakMap<HttpCallMessage, { readonly call: RecordedCall; readonly recording: Recording }> =
-    new WeakMap()
+  readonly #calls: WeakMap<CallMessage, { readonly call: RecordedCall; readonly recording: Recording }> = new WeakMap()
   /** Callbacks stand in each other where a host function leads to another instance. */
   readonly #running: Running[] = []
   #lastId = 0
@@ -110,19 +111,27 @@ export class Recorder implements Observer {
   }
 
   httpCallStarts(message: HttpCallMessage): void {
+    const { headers } = message
+    const method = headers[headers.indexOf(':method') + 1] ?? ''
+    this.#callStarts(message, headers, method, headers[headers.indexOf(':path') + 1] ?? '')
+  }
+
+  grpcCallStarts(message: GrpcCallMessage): void {
+    this.#callStarts(message, message.metadata, 'gRPC', `/${message.service}/${message.method}`)
+  }
+
+  #callStarts(message: CallMessage, headers: readonly string[], method: string, path: string): void {
     const recording = this.#recordingOf(message.request)
     if (recording === undefined) return
-    const { record } = recording
-    const { headers } = message
-    collectSecrets(headers, recording.secrets)
-    const { secrets } = recording
+    const { record, secrets } = recording
+    collectSecrets(headers, secrets)
     const call: RecordedCall = {
       kind: 'call',
       at: performance.now() - recording.startedAt,
       plugin: message.plugin,
       upstream: record.cut(withoutSecrets(message.upstream, secrets)),
-      method: record.cut(headers[headers.indexOf(':method') + 1] ?? ''),
-      path: record.cut(withoutSecrets(headers[headers.indexOf(':path') + 1] ?? '', secrets)),
+      method: record.cut(method),
+      path: record.cut(withoutSecrets(path, secrets)),
       milliseconds: undefined,
       status: undefined,
       error: undefined
@@ -133,12 +142,20 @@ export class Recorder implements Observer {
   }
 
   httpCallEnds(message: HttpCallMessage): void {
+    this.#callEnds(message)
+  }
+
+  grpcCallEnds(message: GrpcCallMessage): void {
+    this.#callEnds(message)
+  }
+
+  #callEnds(message: CallMessage): void {
     const made = this.#calls.get(message)
     if (made === undefined) return
     const { call, recording } = made
     call.milliseconds = performance.now() - recording.startedAt - call.at
     call.status = message.status
-    call.error = message.error && recording.record.cut(message.error.message)
+    call.error = message.error && recording.record.cut(withoutSecrets(message.error.message, recording.secrets))
     this.#changed(recording.record)
   }
 

@@ -33,6 +33,7 @@ export interface RecordedCall {
   readonly at: number
   readonly plugin: string
   readonly upstream: string
+  /** `gRPC` for those */
   readonly method: string
   readonly path: string
   /** While it is under way there is none. */

@@ -135,7 +135,8 @@ function logItem({ plugin, level, line }: RecordedLog, at: Html): Html {
 }
 
 function callItem({ plugin, upstream, method, path, status, error, milliseconds }: RecordedCall, at: Html): Html {
-  const outcome = error ?? (status === undefined ? 'not answered yet' : `answered ${status}`)
+  const answered = method === 'gRPC' ? `closed with status ${status}` : `answered ${status}`
+  const outcome = error ?? (status === undefined ? 'not answered yet' : answered)
   return html`<li class="event call">
     ${at}<span class="chip">${plugin}</span>
     <span class="what">calls <code>${method} ${upstream}${path}</code></span>

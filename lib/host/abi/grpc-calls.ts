@@ -12,7 +12,10 @@ const MAX_TIMEOUT = 0x7fffffff
 type Range = readonly [pointer: number, size: number]
 
 /** What is at the ranges of a call: a status when it cannot be sent as it is. */
-type Parsed = Omit<GrpcCall, 'timeout'> | typeof Status.InvalidMemoryAccess | typeof Status.ParseFailure
+type Parsed =
+  | (Omit<GrpcCall, 'timeout'> & { readonly metadata: string[] })
+  | typeof Status.InvalidMemoryAccess
+  | typeof Status.ParseFailure
 
 /**
  * "gRPC calls" of the specification. Answers come by the `proxy_on_grpc_…` callbacks, never before these return.

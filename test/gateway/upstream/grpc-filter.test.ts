@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
+import { tracingChannel } from 'node:diagnostics_channel'
 import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import type { WasmGatewayOptions } from '../../../lib/index.ts'
+import type { GrpcCallMessage, WasmGatewayOptions } from '../../../lib/index.ts'
 import { startApp, type TestApp } from '../../app.ts'
 import { Guest, type Operand } from '../../host/guest.ts'
 import { request } from '../../http.ts'
@@ -162,4 +163,84 @@ test('a filter that traps leaves no stream behind', async (t) => {
   await until(() => node.streams.length === 1, 'the node has the stream')
   await untilQuiet(node)
   assert.equal(app.app.wasmGateway.status().plugins[0]!.failures, 1)
+})
+
+/** Subscribes to calls of gRPC for the time of a test. */
+function recordCalls(t: TestContext): string[] {
+  const events: string[] = []
+  const channel = tracingChannel<GrpcCallMessage, GrpcCallMessage>('fastify-wasm-gateway:grpc_call')
+  const note = (event: string) => (message: GrpcCallMessage) => {
+    const { service, method, status, error, request } = message
+    const { url } = (request as { url: string } | undefined) ?? { url: 'none' }
+    events.push(`${event} ${service}/${method} of ${url} ${status} ${error?.message}`)
+  }
+  const subscribers = {
+    start: note('start'),
+    end: note('end'),
+    asyncStart: note('asyncStart'),
+    asyncEnd: note('asyncEnd'),
+    error: note('error')
+  }
+  channel.subscribe(subscribers)
+  t.after(() => channel.unsubscribe(subscribers))
+  return events
+}
+
+test('calls and streams are told of with their request, and the trace of it goes along', async (t) => {
+  const node = await startGrpcNode(t, greet)
+  const guest = new Guest()
+  guest.on('proxy_on_request_headers', call(guest, node.address))
+  guest.on('proxy_on_response_headers', stream(guest, node.address))
+  const events = recordCalls(t)
+  const app = await startFilter(t, guest)
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  assert.equal((await request(app.url, { headers: { traceparent } })).text, 'done')
+  await app.quiet()
+  await until(() => events.length === 9, 'both have ended')
+  const what = 'acme.Greeter/Greet of /'
+  assert.deepEqual(events, [
+    `start ${what} undefined undefined`,
+    `end ${what} undefined undefined`,
+    `asyncStart ${what} 0 undefined`,
+    `asyncEnd ${what} 0 undefined`,
+    `start ${what} undefined undefined`,
+    `end ${what} undefined undefined`,
+    `error ${what} 1 its stream has ended`,
+    `asyncStart ${what} 1 its stream has ended`,
+    `asyncEnd ${what} 1 its stream has ended`
+  ])
+  await until(() => node.seen.length === 2, 'the node has both')
+  assert.deepEqual(
+    node.seen.map((headers) => headers.traceparent),
+    [traceparent, traceparent]
+  )
+})
+
+test('a call that fails, is refused or is cut off by the end of its plugin context is told of as an error', async (t) => {
+  const node = await startGrpcNode(t, (exchange) => exchange.head())
+  const guest = new Guest()
+  guest.on('proxy_on_configure', stream(guest, node.address))
+  guest.on('proxy_on_request_headers', call(guest, REFUSED), call(guest, 'no.such.upstream/'))
+  const events = recordCalls(t)
+  const app = await startFilter(t, guest)
+  assert.equal((await request(app.url)).text, 'done')
+  await app.app.close()
+  const errors = events.filter((event) => event.startsWith('error'))
+  assert.equal(errors.length, 3, events.join('\n'))
+  assert.match(errors[0]!, /of \/ undefined there is nothing of that name to call$/)
+  assert.match(errors[1]!, /of \/ 14 connect ECONNREFUSED/)
+  assert.match(errors[2]!, /of none undefined it was aborted$/)
+})
+
+test('the inspector shows calls of gRPC, and how they were closed', async (t) => {
+  const node = await startGrpcNode(t, greet)
+  const guest = new Guest()
+  guest.on('proxy_on_request_headers', call(guest, node.address), call(guest, REFUSED))
+  const app = await startFilter(t, guest, { inspector: { path: '/_wasm', key: 'the key' } })
+  assert.equal((await request(app.url)).text, 'done')
+  await app.quiet()
+  const { text: html } = await request(`${app.url}/_wasm`, { headers: { 'x-api-key': 'the key' } })
+  const text = html.replace(/<[^>]*>/g, ' ').replace(/\s+/g, ' ')
+  assert.match(text, new RegExp(`calls gRPC ${node.address}/acme.Greeter/Greet closed with status 0 `))
+  assert.match(text, new RegExp(`calls gRPC ${REFUSED}/acme.Greeter/Greet connect ECONNREFUSED`))
 })
