@@ -79,11 +79,14 @@ export function inspector(inspected: Inspected, options: InspectorServices): Fas
         return inspectorPage(path, parts, search, recorder.version)
       })
 
-      scope.get('/events', async (request, reply) => {
+      // No HEAD: it would have no end, and nothing in it.
+      scope.get('/events', { exposeHeadRoute: false }, async (request, reply) => {
         guarded(request)
         if (events.isFull) throw new AdminError(503, 'too many pages are open')
         const since = Number((request.query as { since?: string }).since)
-        events.open(reply, since >= 0 ? since : recorder.version)
+        const isSession = sessions.has(request)
+        const mayGoOn = () => !isSession || sessions.has(request)
+        events.open(reply, since >= 0 ? since : recorder.version, mayGoOn)
         return reply
       })
 

@@ -26,6 +26,7 @@ export interface Update {
 
 interface Stream {
   readonly raw: FastifyReply['raw']
+  readonly mayGoOn: () => boolean
   version: number
   sentAt: number
 }
@@ -56,13 +57,17 @@ export class LiveEvents {
     return this.#streams.size >= MAX_STREAMS
   }
 
-  /** Sends to a page, from now on until it is closed. */
-  open(reply: FastifyReply, since: number): void {
+  /**
+   * Sends to a page, from now on until it is closed.
+   *
+   * @param mayGoOn whether who looks at it still may
+   */
+  open(reply: FastifyReply, since: number, mayGoOn: () => boolean): void {
     const { raw } = reply
     reply.hijack()
     raw.writeHead(200, HEADERS)
     raw.write('retry: 1000\n\n')
-    const stream = { raw, version: since, sentAt: performance.now() }
+    const stream = { raw, mayGoOn, version: since, sentAt: performance.now() }
     this.#streams.add(stream)
     raw.once('close', () => this.#close(stream))
     // All that has not been shown to this one.
@@ -99,6 +104,11 @@ export class LiveEvents {
     for (const stream of this.#streams) {
       if (stream.raw.writableLength > MAX_PENDING) {
         stream.raw.destroy()
+        continue
+      }
+      if (!stream.mayGoOn()) {
+        stream.raw.end()
+        this.#close(stream)
         continue
       }
       const { version, updates } = this.#updates(stream.version)

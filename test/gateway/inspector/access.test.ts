@@ -123,3 +123,19 @@ test('streams of events are few, and end when the server closes', async (t) => {
   assert.deepEqual([statuses.filter((s) => s === 200).length, statuses.filter((s) => s === 503).length], [20, 1])
   await app.close()
 })
+
+test('a stream of events ends when its browser signs out, and there is none for HEAD', async (t) => {
+  const started = await startApp(t, { inspector }, () => {})
+  const { url } = started
+  const signedIn = await signIn(started, 'secret')
+  const cookie = signedIn.headers['set-cookie']![0]!.split(';', 1)[0]!
+  const ended = new Promise<void>((resolve, reject) => {
+    get(`${url}/_wasm/events`, { agent: false, headers: { cookie } }, (answer) => {
+      answer.resume().on('end', resolve)
+      request(`${url}/_wasm/leave`, { method: 'POST', headers: { cookie } }).catch(reject)
+    }).on('error', reject)
+  })
+  await ended
+  const head = await request(`${url}/_wasm/events`, { method: 'HEAD', headers: { 'x-api-key': 'secret' } })
+  assert.equal(head.status, 404)
+})
