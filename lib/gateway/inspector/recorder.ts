@@ -195,8 +195,10 @@ export class Recorder implements Observer {
     if (this.#records.length > MAX_REQUESTS) this.#records.shift()!.drop()
     // After the exchange's own listener, in which its filters are told of the end.
     reply.raw.once('close', () => {
-      record.status = reply.raw.headersSent ? reply.raw.statusCode : undefined
-      record.aborted = !reply.raw.writableFinished
+      // The head of a websocket's answer does not go through Node's response, and nothing ends it.
+      const isUpgraded = reply.raw.statusCode === 101
+      record.status = reply.raw.headersSent || isUpgraded ? reply.raw.statusCode : undefined
+      record.aborted = !reply.raw.writableFinished && !isUpgraded
       record.milliseconds = performance.now() - now
       recording.secrets.clear()
       this.#changed(record)

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { startApp, startUpstream, type TestApp } from '../../app.ts'
 import { request } from '../../http.ts'
 import { type Script, type Step, say, scripted, wantsRequestBody, wantsResponseBody } from '../script.ts'
+import { answerBytes, open, until } from '../upstream/nodes.ts'
 
 const inspector = { path: '/_wasm', key: 'the key' }
 
@@ -228,4 +229,29 @@ test('filters see the same, and do the same, whether they are watched or not', a
   )
   assert.deepEqual(seen[0], seen[1])
   assert.equal(seen[0]!.headers['x-early'], '1')
+})
+
+test('a websocket is shown with 101, and is not cut off when it ends', async (t) => {
+  const accept = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
+  const node = await answerBytes(
+    t,
+    `HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: ${accept}\r\n\r\n`,
+    false
+  )
+  const plugins = { a: { conf: { request_headers: [say('upgrades')] } } }
+  const upstream = { nodes: { [node.address]: 1 } }
+  const routes = [{ id: 1, uri: '/chat', enable_websocket: true, plugins, upstream }]
+  const started = await startApp(t, { plugins: scripted('a'), inspector, routes } as never, () => {})
+  const client = open(
+    t,
+    started.port,
+    'GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n' +
+      'sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+  )
+  await until(() => client.received().startsWith('HTTP/1.1 101'), 'the websocket is open')
+  client.end()
+  await started.quiet()
+  const { text } = await page(started)
+  assert.match(text, / 101 GET \/chat /)
+  assert.doesNotMatch(text, /cut off/)
 })
