@@ -1,3 +1,4 @@
+import { queueMicrotask } from '../real-time.ts'
 import type { Instance } from './instance.ts'
 import type { PluginContext } from './plugin-context.ts'
 

@@ -1,3 +1,4 @@
+import { queueMicrotask } from '../real-time.ts'
 import { Action, StreamType } from './abi/constants.ts'
 import { Context } from './context.ts'
 import type { Callback } from './instance.ts'

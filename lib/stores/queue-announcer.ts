@@ -1,6 +1,4 @@
-// As they are now: tests put others in their place, which never come.
-const { setImmediate } = globalThis
-const now = performance.now.bind(performance)
+import { now, setImmediate } from '../real-time.ts'
 
 /** How long one turn of the event loop tells of items: a filter that is told may put more into the queue. */
 const TELL_MS = 10

@@ -11,6 +11,7 @@ import {
   Plugin,
   type PropertyValue
 } from '../host/index.ts'
+import { now, setImmediate, setTimeout } from '../real-time.ts'
 import { nanoseconds, TestClock } from './clock.ts'
 import { Exchange } from './exchange.ts'
 import { type FilterAction, TestRun } from './exchange-run.ts'
@@ -48,11 +49,8 @@ const PAUSE = 5
 /** A filter that tells itself of something over and over is let go on after so many rounds. */
 const MAX_ROUNDS = 1000
 
-// As they are now: a test may put others in their place.
-const { setImmediate, setTimeout } = globalThis
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
 const pause = () => new Promise<void>((resolve) => setTimeout(resolve, PAUSE))
-const realTime = performance.now.bind(performance)
 
 const ACTIONS = new Set([
   'proxy_on_request_headers',
@@ -84,7 +82,7 @@ export class Chain {
     new Set()
   readonly #failures: unknown[] = []
   #activity = 0
-  #activeAt = realTime()
+  #activeAt = now()
   #exchanges = 0
   #closed = false
 
@@ -306,16 +304,16 @@ export class Chain {
   /** @internal Something has happened. */
   active(): void {
     this.#activity++
-    this.#activeAt = realTime()
+    this.#activeAt = now()
   }
 
   /** @internal Resolves with whether it waits for what does not come. */
   async untilOver(isOver: () => boolean): Promise<boolean> {
-    this.#activeAt = realTime()
+    this.#activeAt = now()
     for (;;) {
       if (!isOver()) await this.settle()
       if (isOver() || this.#failures.length > 0) return false
-      if (this.#pending.size === 0 || realTime() - this.#activeAt > PATIENCE) return true
+      if (this.#pending.size === 0 || now() - this.#activeAt > PATIENCE) return true
       await pause()
     }
   }

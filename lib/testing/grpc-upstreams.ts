@@ -1,6 +1,7 @@
 import { validate } from '../config/validate.ts'
 import type { CallHosts } from '../gateway/upstream/call-hosts.ts'
 import type { GrpcCall, GrpcClient, GrpcEvents, GrpcStream } from '../host/index.ts'
+import { queueMicrotask } from '../real-time.ts'
 import { type Bytes, bytesOf, type Headers, headersOf, pairsOf } from './message.ts'
 import { GrpcAnswer as GrpcAnswerSchema } from './schema.ts'
 import { type CallRecorder, fakeOf, permits } from './upstreams.ts'

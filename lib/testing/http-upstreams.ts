@@ -1,6 +1,7 @@
 import { validate } from '../config/validate.ts'
 import type { CallHosts } from '../gateway/upstream/call-hosts.ts'
 import type { HttpCall, HttpCallClient, HttpCallDone, HttpCallResponse } from '../host/index.ts'
+import { queueMicrotask } from '../real-time.ts'
 import { type Bytes, bytesOf, type Headers, headerOf, headersOf, pairsOf, type SeenRequest } from './message.ts'
 import { ResponseInput as ResponseSchema } from './schema.ts'
 import { type CallRecorder, fakeOf, permits } from './upstreams.ts'

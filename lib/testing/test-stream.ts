@@ -16,6 +16,7 @@ import {
   type PropertyValue,
   type Stream
 } from '../host/index.ts'
+import { queueMicrotask } from '../real-time.ts'
 import type { RequestInput } from './message.ts'
 import { bytesOf, pairsOf } from './message.ts'
 import { ResponseHeaders } from './response-headers.ts'

@@ -134,18 +134,22 @@ test('the declaration says what is around a filter: vm_conf, env, root_id, allow
 })
 
 test('the timers of a test framework may be faked', async (t) => {
-  const filter = await scripted(t, {
+  const script = {
     start: [
       { op: 'tick', ms: 10 },
       { op: 'register_queue', name: 'jobs' }
     ],
     tick: [say('tick')],
-    queue: [{ op: 'dequeue', name: 'jobs' }]
-  })
+    queue: [{ op: 'dequeue', name: 'jobs' }],
+    request_headers: [{ op: 'call', upstream: 'auth', headers: [[':path', '/']] }, { op: 'pause' }],
+    call: [say('answered'), { op: 'continue', stream: 'request' }]
+  }
+  const filter = await scripted(t, script, { upstreams: { auth: {} } })
   mock.timers.enable({ apis: ['setTimeout', 'setImmediate', 'Date'] })
-  t.after(() => mock.timers.reset())
+  mock.method(globalThis, 'queueMicrotask', () => {})
+  t.after(() => mock.reset())
   await filter.tick()
   await filter.exchange()
   await filter.queues.push('jobs', 'one')
-  assert.deepEqual(messages(filter), ['tick', 'queue jobs=one'])
+  assert.deepEqual(messages(filter), ['tick', 'answered', 'queue jobs=one'])
 })

@@ -1,11 +1,9 @@
+import { setImmediate } from '../../real-time.ts'
 import type { Instance } from '../instance.ts'
 import { MAX_NAME } from '../limits.ts'
 import { refusalOf } from '../refusals.ts'
 import { Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
-
-// As it is now: tests put another one in its place, which never comes.
-const { setImmediate } = globalThis
 
 /** How often one key may be refused in one turn of the event loop. */
 const MAX_ATTEMPTS = 1000

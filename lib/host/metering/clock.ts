@@ -1,8 +1,7 @@
+import { now } from '../../real-time.ts'
+
 /** The fuel that a module is given at a time: how much it does between two looks at the clock. */
 const REFILL = 100_000
-
-/** Tests of an application, or of a filter, may put a clock that stands still in its place: then nothing would ever be stopped. */
-const now = performance.now.bind(performance)
 
 /** Bytes that take a host function some time to handle. */
 export const LONG: number = 64 * 1024
