@@ -39,10 +39,9 @@ node import.mjs
 echo 'require'
 node require.cjs
 echo 'types'
-npx tsc -p .
 npx tsc -p . --module esnext --moduleResolution bundler
-for node in 24 26; do
-  npm install --silent --no-audit --no-fund --no-save "@types/node@$node"
+for types_of_node in @types/node@24 @types/node@26 "$types"; do
+  npm install --silent --no-audit --no-fund "$types_of_node"
   npx tsc -p .
 done
 echo 'command'
