@@ -6,7 +6,7 @@ import { within } from '../gateway/filter-phase.ts'
 import { errorResponse, messageOf } from '../gateway/local-message.ts'
 import { runRequestPhase } from '../gateway/request-phase.ts'
 import { filterBuffer, filterStream } from '../gateway/response-body.ts'
-import { type LocalResponse, Outcome } from '../host/index.ts'
+import { type CallbackMessage, type LocalResponse, Outcome } from '../host/index.ts'
 import type { Chain } from './chain.ts'
 import type { LocalReply } from './exchange.ts'
 import type { RecordedGrpcCall } from './grpc-upstreams.ts'
@@ -29,6 +29,15 @@ export interface FilterAction {
   readonly size: number
   readonly endOfStream: boolean
 }
+
+const ACTIONS = new Set([
+  'proxy_on_request_headers',
+  'proxy_on_request_body',
+  'proxy_on_request_trailers',
+  'proxy_on_response_headers',
+  'proxy_on_response_body',
+  'proxy_on_response_trailers'
+])
 
 type Body = Buffer | Readable
 
@@ -79,6 +88,14 @@ export class TestRun {
 
   get metrics(): Record<string, MetricValue> {
     return this.#metrics ?? this.#chain.metrics
+  }
+
+  /** A callback of a filter has returned. */
+  called({ plugin, callback, result, error, parameters: [size = 0, last] }: CallbackMessage): void {
+    if (!ACTIONS.has(callback) || error !== undefined) return
+    const action: FilterAction['action'] = result === 0 ? 'Continue' : result === 1 ? 'Pause' : Number(result)
+    const endOfStream = callback.endsWith('trailers') || last === 1
+    this.actions.push({ filter: plugin, callback, action, size, endOfStream })
   }
 
   /** What fakes have under way for a filter that this exchange may wait for. */

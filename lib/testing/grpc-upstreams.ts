@@ -1,7 +1,7 @@
 import { validate } from '../config/validate.ts'
 import type { CallHosts } from '../gateway/upstream/call-hosts.ts'
 import type { GrpcCall, GrpcClient, GrpcEvents, GrpcStream } from '../host/index.ts'
-import { queueMicrotask } from '../real-time.ts'
+import { queueMicrotask, setImmediate } from '../real-time.ts'
 import { type Bytes, bytesOf, type Headers, headersOf, pairsOf } from './message.ts'
 import { GrpcAnswer as GrpcAnswerSchema } from './schema.ts'
 import { type CallRecorder, fakeOf, permits } from './upstreams.ts'
@@ -92,7 +92,7 @@ export class GrpcUpstreams implements GrpcClient {
         faked.close(UNAVAILABLE, 'the faked upstream threw')
       }
     }
-    queueMicrotask(answer)
+    setImmediate(answer)
     return faked.stream
   }
 }
@@ -194,9 +194,9 @@ class FakedCall implements FakedGrpcCall {
     this.#over()
   }
 
-  /** Calls the fake, out of the filter's own call. */
+  /** Calls the fake, out of the filter's own call, and in a turn of its own: the two may converse for ever. */
   #tell(action: () => void): void {
-    queueMicrotask(() => {
+    setImmediate(() => {
       try {
         action()
       } catch (error) {

@@ -131,6 +131,20 @@ test('a fake whose answer has a key that nobody reads is told so, and its filter
   assert.equal(filter.calls[0]!.state, 'failed')
 })
 
+test('a filter that calls again whenever it is answered holds up no test', async (t) => {
+  const again = call('auth', { then: undefined })
+  const script = { request_headers: [again, { op: 'pause' }], call: [again] }
+  const filter = await scripted(t, script, { upstreams: { auth: () => new Error('not now') } })
+  await assert.rejects(filter.exchange(), {
+    code: 'FST_WASM_EXCHANGE_STALLED',
+    message: /in proxy_on_request_headers of \[scripted\] for the answer of its http call to auth/
+  })
+  await filter.close()
+  const { length } = filter.calls
+  await new Promise(setImmediate)
+  assert.equal(filter.calls.length, length)
+})
+
 test('calls of ticks belong to the filter, and to no exchange', async (t) => {
   const script = { start: [{ op: 'tick', ms: 1000 }], tick: [call('auth', { then: [say('told')] })] }
   const filter = await scripted(t, script, { upstreams: { auth: {} } })
