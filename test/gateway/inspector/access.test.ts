@@ -40,6 +40,8 @@ test('the page wants a key: in a header, in the query or by the form, which leav
   const cookie = setCookie!.split(';', 1)[0]!
   assert.equal((await request(`${url}/_wasm`, { headers: { cookie } })).status, 200)
   assert.equal((await request(`${url}/_wasm`, { headers: { cookie: 'wasm_inspector=other' } })).status, 401)
+  const elsewhere = await request(`${url}/_wasm/leave`, { method: 'POST' })
+  assert.equal(elsewhere.headers['set-cookie'], undefined, 'another site signs nobody out')
   assert.equal((await request(`${url}/_wasm/leave`, { method: 'POST', headers: { cookie } })).status, 303)
   assert.equal((await request(`${url}/_wasm`, { headers: { cookie } })).status, 401, 'after signing out')
 
