@@ -323,13 +323,15 @@ const AdminKeys = Type.Union([Type.String({ minLength: 1 }), Type.Array(AdminKey
 const Addresses = Type.Array(Type.String({ minLength: 1 }))
 /** This machine alone, by default */
 const LocalAddresses = Type.Array(Type.String({ minLength: 1 }), { default: ['127.0.0.0/8', '::1'] })
-const Path = Type.String({ pattern: '^/.*[^/]$' })
+/** Written as it is asked for, and without what a router takes for a parameter: it would hide what is the application's. */
+const PATH = "^(?:/[\\w.~!$&'()+,;=@-]+)+$"
+const Path = Type.String({ pattern: PATH })
 
 export const Admin = Type.Object(
   {
     /** There is no default. */
     key: AdminKeys,
-    prefix: Optional(Type.String({ pattern: '^/.*[^/]$', default: '/apisix/admin' })),
+    prefix: Optional(Type.String({ pattern: PATH, default: '/apisix/admin' })),
     /** Who may use it */
     allow_admin: Optional(LocalAddresses),
     /** A listener of its own; without it the Admin API stands on the application's. */

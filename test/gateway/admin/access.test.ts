@@ -132,6 +132,10 @@ const refused: [what: string, options: unknown, message: RegExp][] = [
   ['an address that is none', { admin: { key: 'a', allow_admin: ['localhost'] } }, /admin\.allow_admin: "localhost"/],
   ['a network that is none', { admin: { key: 'a', allow_admin: ['10.0.0.0/33'] } }, /admin\.allow_admin: /],
   ['a prefix that is none', { admin: { key: 'a', prefix: 'admin/' } }, /admin\.prefix: /],
+  ['a prefix with a parameter', { admin: { key: 'a', prefix: '/:admin' } }, /admin\.prefix: /],
+  ['an inspector on every path', { inspector: { key: 'a', path: '/:page' } }, /inspector\.path: /],
+  ['an inspector on a path that nobody can ask for', { inspector: { key: 'a', path: '/a?b' } }, /inspector\.path: /],
+  ['metrics on every path', { metrics: { path: '/*' } }, /metrics\.path: /],
   ['a store and no admin', { store: { file: 'x.json' } }, /store: there is no admin/],
   ['a store that is nowhere', { admin: { key: 'a' }, store: {} }, /store: exactly one of file and redis is required/]
 ]
