@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { cp, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -50,8 +50,7 @@ async function disturb(server: RedisServer, ms: number): Promise<void> {
 async function changed(t: TestContext, file: string, text: string, replacement: string): Promise<string> {
   const path = await folder(t)
   const lib = join(path, 'lib')
-  await mkdir(lib)
-  for (const name of ['stores', 'errors.ts']) await cp(join(ROOT, 'lib', name), join(lib, name), { recursive: true })
+  await cp(join(ROOT, 'lib'), lib, { recursive: true })
   await symlink(join(ROOT, 'node_modules'), join(path, 'node_modules'))
   await writeFile(join(path, 'package.json'), '{ "type": "module" }')
   const source = await readFile(join(lib, 'stores/redis', file), 'utf8')
