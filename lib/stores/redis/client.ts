@@ -90,6 +90,13 @@ export function run<Result>(
   return (client as unknown as Record<string, Run>)[`${script.name}Buffer`]!(key, ...values)
 }
 
+/** Ends a client for good. */
+export function end(client: Client): void {
+  // ioredis hears one error of a socket, and a TLS that is given up before it stands makes two.
+  for (const { stream } of client instanceof Cluster ? client.nodes() : [client]) stream?.on('error', () => {})
+  client.disconnect()
+}
+
 /** Whether Redis itself has answered with an error: then nothing was done. */
 export function isRefusal(error: Error): boolean {
   return error.name === 'ReplyError'

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type Client, createClient, run } from './client.ts'
+import { type Client, createClient, end, run } from './client.ts'
 import { HOLD, RELEASE } from './scripts.ts'
 import type { RedisSettings } from './settings.ts'
 
@@ -34,7 +34,7 @@ export class Leases {
   /** Gives all of them up: others have them at once. */
   async close(): Promise<void> {
     await Promise.all([...this.#leases.values()].map((lease) => lease.close()))
-    this.#client?.disconnect()
+    if (this.#client !== undefined) end(this.#client)
   }
 
   #connect(): Client {

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { type Client, createClient, type Script } from './client.ts'
+import { type Client, createClient, end, type Script } from './client.ts'
 import { type Generations, slotOf } from './generations.ts'
 import type { Answering } from './mailbox.ts'
 import type { RedisSettings } from './settings.ts'
@@ -126,7 +126,7 @@ export class Link {
     for (const client of [this.commands, this.#subscriber]) {
       client.removeAllListeners()
       client.on('error', () => {})
-      client.disconnect()
+      end(client)
     }
   }
 

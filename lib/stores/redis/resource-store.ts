@@ -7,7 +7,7 @@ import {
   StoreConflict,
   type StoredResource
 } from '../resource-store.ts'
-import { type Client, createClient, run } from './client.ts'
+import { type Client, createClient, end, run } from './client.ts'
 import { reasonOf } from './link.ts'
 import { READ_RESOURCES, WRITE_RESOURCE } from './scripts.ts'
 import type { RedisSettings, StoreLog } from './settings.ts'
@@ -141,7 +141,7 @@ export class RedisResourceStore implements ResourceStore {
     this.#closed = true
     this.#onChange = () => {}
     clearInterval(this.#timer)
-    for (const client of [this.#commands, this.#subscriber]) client.disconnect()
+    for (const client of [this.#commands, this.#subscriber]) end(client)
   }
 
   #subscribe(): void {

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Worker } from 'node:worker_threads'
+import { RedisResourceStore } from '../../../lib/stores/redis/resource-store.ts'
 import { eventually } from '../../eventually.ts'
 import { Distance } from './distance.ts'
-import { connect, freePort, RedisServer, skip, type TestStores, text } from './redis-server.ts'
+import { connect, freePort, RedisServer, settingsOf, skip, type TestStores, text } from './redis-server.ts'
 
 const value = Buffer.from('v')
 const errorsOf = ({ lines }: TestStores) => lines.filter((line) => line.startsWith('error'))
@@ -140,6 +142,21 @@ test('a password that is refused is said, once, and when it is right it works', 
   assert.match(errorsOf(wrong)[0]!, /WRONGPASS/)
   const right = await connect(t, { url: server.url.replace('//', '//:right@') })
   assert.equal(right.stores.sharedData.set('', 'k', value, 0), true)
+})
+
+test('a certificate that is refused is said, and connections that are given up meanwhile end quietly', {
+  skip
+}, async (t) => {
+  const port = await freePort()
+  const file = (name: string) => join(import.meta.dirname, '../../gateway/upstream/certificate', name)
+  const pair = ['--tls-cert-file', file('cert.pem'), '--tls-key-file', file('key.pem')]
+  await RedisServer.start(t, '--tls-port', String(port), ...pair, '--tls-auth-clients', 'no')
+  for (let i = 0; i < 20; i++) {
+    const store = new RedisResourceStore(settingsOf(`rediss://127.0.0.1:${port}`), { info() {}, warn() {}, error() {} })
+    await assert.rejects(store.load(), { code: 'FST_WASM_STORE_FAILED', message: /self-signed certificate/ })
+    await store.close()
+    await sleep(20)
+  }
 })
 
 test('nobody listens where Redis should be: the start does not wait for it, and it is found later', {
