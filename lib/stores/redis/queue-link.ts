@@ -23,6 +23,8 @@ interface Queue {
   readonly channel: string
   /** Whether this process is told of what comes. */
   isRegistered: boolean
+  /** Whether Redis has its name, and tells of what comes */
+  isIntroduced: boolean
   /** Taken for a filter that did not wait so long: the next one that asks has it. */
   readonly left: TakenItem[]
   /** Given to filters, and not acknowledged. */
@@ -57,7 +59,7 @@ export class QueueLink {
     const queue = this.#queue(id, name)
     queue.isRegistered = true
     this.#introduce(queue).catch(() => {
-      // Once Redis is back.
+      // Once Redis is back, or has room.
     })
   }
 
@@ -116,7 +118,17 @@ export class QueueLink {
     let queue = this.#queues.get(id)
     if (queue === undefined) {
       const key = `${this.#settings.prefix}queue:${id}`
-      queue = { id, name, key, channel: `${key}:items`, isRegistered: false, left: [], given: [], news: 0 }
+      queue = {
+        id,
+        name,
+        key,
+        channel: `${key}:items`,
+        isRegistered: false,
+        isIntroduced: false,
+        left: [],
+        given: [],
+        news: 0
+      }
       this.#queues.set(id, queue)
       this.#byChannel.set(queue.channel, queue)
     }
@@ -125,6 +137,7 @@ export class QueueLink {
 
   async #introduce(queue: Queue): Promise<void> {
     const { commands } = this.#link
+    queue.isIntroduced = false
     const name = Buffer.from(queue.name, 'latin1')
     const isOwn = await run<number>(commands, REGISTER, `${this.#settings.prefix}queues`, queue.id, name)
     if (isOwn === 0) {
@@ -133,15 +146,20 @@ export class QueueLink {
       return
     }
     await this.#link.subscribe(queue.channel)
+    queue.isIntroduced = true
     const [waiting, left] = await run<[number, number]>(commands, COUNT, queue.key, this.#claimMs)
     this.#announce(queue, waiting + left + queue.left.length)
   }
 
-  /** Items that a process had which is no more come back without being announced. */
+  /** Items that a process had which is no more come back without being announced. And a name that was refused may be taken. */
   async #look(): Promise<void> {
     for (const queue of this.#queues.values()) {
       if (!queue.isRegistered || !this.#link.isReady) continue
       try {
+        if (!queue.isIntroduced) {
+          await this.#introduce(queue)
+          continue
+        }
         const [, left] = await run<[number, number]>(this.#link.commands, COUNT, queue.key, this.#claimMs)
         this.#announce(queue, left)
       } catch {}

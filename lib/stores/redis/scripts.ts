@@ -38,8 +38,13 @@ export const SET: Script = {
 export const ENQUEUE: Script = {
   name: 'wasmQueuePut',
   lua: `
-    if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+    local length = redis.call('XLEN', KEYS[1])
+    if length >= tonumber(ARGV[3]) then return 0 end
     redis.call('XADD', KEYS[1], '*', 'item', ARGV[1])
+    -- Now: a Redis that is full would not take it, and never be emptied.
+    if length == 0 and #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then
+      redis.call('XGROUP', 'CREATE', KEYS[1], 'filters', '0')
+    end
     redis.call('PUBLISH', ARGV[2], '')
     return 1`
 }
@@ -83,8 +88,10 @@ export const COUNT: Script = {
 export const REGISTER: Script = {
   name: 'wasmQueueName',
   lua: `
-    redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
-    return redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] and 1 or 0`
+    local name = redis.call('HGET', KEYS[1], ARGV[1])
+    if name then return name == ARGV[2] and 1 or 0 end
+    redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+    return 1`
 }
 
 /** Holds a lease, or goes on to. ARGV: who, milliseconds. Answers whether it has it. */

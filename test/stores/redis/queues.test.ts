@@ -94,6 +94,22 @@ test('an item that is too long, or finds no room, is refused', { skip }, async (
   assert.equal(a.dequeue(id)?.length, 64 * 1024)
 })
 
+test('a Redis that is full is emptied by who comes then, and tells of what comes once there is room', {
+  skip
+}, async (t) => {
+  const { server, a, b } = await two(t, { claimMs: 500 })
+  const { id } = a.register('', 'q', nobody)
+  for (const text of ['1', '2', '3']) assert.equal(a.enqueue(id, item(text)), true)
+  await server.control.config('SET', 'maxmemory', '1')
+  const consumer = consume(b, 'q')
+  const fresh = consume(b, 'fresh')
+  await eventually('it has them', () => consumer.taken.length === 3)
+  await server.control.config('SET', 'maxmemory', '0')
+  await eventually('the new queue is there', () => a.resolve('', 'fresh') === fresh.id)
+  assert.equal(a.enqueue(fresh.id, item('4')), true)
+  await eventually('it is told of', () => fresh.taken.length === 1)
+})
+
 test('a process registers so many queues, and one that is registered is found again', { skip }, async (t) => {
   const { a } = await two(t)
   const ids = Array.from({ length: 1025 }, (_, i) => a.register('', `q${i}`, nobody).id)
