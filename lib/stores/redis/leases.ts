@@ -56,6 +56,10 @@ export class Lease {
   readonly #own: string
   readonly #connect: () => Client
   #wanted = 0
+  /** Counts the wishes that are over. */
+  #over = 0
+  /** Whether Redis may have been told that this process holds it. */
+  #isAsked = false
   #until = 0
   #timer: NodeJS.Timeout | undefined
 
@@ -89,11 +93,11 @@ export class Lease {
     if (this.#wanted === 0 || client.status !== 'ready') return
     // Redis counts from later on.
     const until = performance.now() + LEASE_MS
+    const over = this.#over
+    this.#isAsked = true
     try {
       const isHeld = (await run<number>(client, HOLD, this.#key, this.#own, LEASE_MS)) === 1
-      if (!isHeld) this.#until = 0
-      else if (this.#wanted > 0) this.#until = until
-      else await this.close()
+      if (over === this.#over) this.#until = isHeld ? until : 0
     } catch {
       // Once Redis is back. Until its end it is held.
     }
@@ -102,8 +106,11 @@ export class Lease {
   async close(): Promise<void> {
     clearInterval(this.#timer)
     this.#wanted = 0
-    if (this.#until === 0) return
+    this.#over++
     this.#until = 0
+    if (!this.#isAsked) return
+    this.#isAsked = false
+    // Also when it is not known yet whether it is held: this comes behind the question.
     await run(this.#connect(), RELEASE, this.#key, this.#own).catch(() => {
       // It ends by itself.
     })

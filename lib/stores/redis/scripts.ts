@@ -100,6 +100,8 @@ export const HOLD: Script = {
   lua: `
     local holder = redis.call('GET', KEYS[1])
     if holder and holder ~= ARGV[1] then return 0 end
+    -- Also a Redis that is full takes this.
+    if holder then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
     return 1`
 }
