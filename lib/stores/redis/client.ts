@@ -8,6 +8,9 @@ const MAX_RETRY_MS = 200
 /** Milliseconds that a socket which is to be closed may take for that: one whose other end is gone never does. */
 const DISCONNECT_MS = 100
 
+/** Milliseconds that what was the master, and is no more, is kept to before another one is looked for once more. */
+const SEEK_MS = 1000
+
 /** A script that Redis runs, and what it is called by. */
 export interface Script {
   readonly name: string
@@ -19,9 +22,16 @@ export interface Script {
  * connection is lost before its answer: nothing is sent twice.
  *
  * @param silenceMs how long an answer may take before the connection is given up
+ * @param onSeek is called when it is going to close the connection, since there should be another master
  */
-export function createClient(settings: RedisSettings, scripts: readonly Script[], silenceMs: number): Client {
+export function createClient(
+  settings: RedisSettings,
+  scripts: readonly Script[],
+  silenceMs: number,
+  onSeek: () => void = () => {}
+): Client {
   const { cluster } = settings
+  let soughtAt = Number.NEGATIVE_INFINITY
   const options: CommonRedisOptions = {
     connectTimeout: 2000,
     // Only in the older protocol does ioredis pass on what Redis says of changed keys.
@@ -32,8 +42,14 @@ export function createClient(settings: RedisSettings, scripts: readonly Script[]
     maxRetriesPerRequest: 0,
     socketTimeout: silenceMs,
     disableClientInfo: true,
-    // What was the master is so no more: look for another one.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
+    reconnectOnError: (error) => {
+      const now = performance.now()
+      // There may be none yet, or none at all.
+      if (!error.message.startsWith('READONLY') || now - soughtAt < SEEK_MS) return false
+      soughtAt = now
+      onSeek()
+      return true
+    },
     ...({ disconnectTimeout: DISCONNECT_MS } as object)
   }
   const client = cluster === undefined ? single(settings, options) : clustered(settings, cluster, options)

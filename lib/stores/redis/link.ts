@@ -50,6 +50,8 @@ export class Link {
   #probedAt = 0
   /** How many quick answers there have to be before it is healthy. */
   #wanted = 1
+  /** Whether the connection is going to be closed to look for another master: whoever was refused has said why. */
+  #isSeeking = false
   /** Why it is not up; said once. */
   #trouble: string | undefined
   #timer: NodeJS.Timeout | undefined
@@ -67,7 +69,9 @@ export class Link {
     this.#mailbox = mailbox
     this.#generations = generations
     this.#events = events
-    this.commands = createClient(settings, scripts, silence)
+    this.commands = createClient(settings, scripts, silence, () => {
+      this.#isSeeking = true
+    })
     this.#subscriber = createClient(settings, [], silence)
   }
 
@@ -151,7 +155,9 @@ export class Link {
     this.#mailbox.isHealthy = false
     this.#mailbox.isTracked = false
     this.#mailbox.nextEpoch()
-    if (this.#trouble !== undefined) return
+    const isSaid = this.#trouble !== undefined || this.#isSeeking
+    this.#isSeeking = false
+    if (isSaid) return
     this.#trouble = reason
     this.#events.down(reason)
   }
