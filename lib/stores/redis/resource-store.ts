@@ -14,6 +14,8 @@ import type { RedisSettings, StoreLog } from './settings.ts'
 
 /** Milliseconds after which it is looked for changes in any case: a message may be lost. */
 const LOOK_MS = 10_000
+/** What no revision is: with it everything is read. */
+const NO_REVISION = 'none'
 /** Milliseconds that an answer may take. */
 const SILENCE_MS = 5000
 
@@ -29,7 +31,7 @@ export class RedisResourceStore implements ResourceStore {
   readonly #log: StoreLog
   /** By `kind/id`, as they are in Redis. */
   #known: Map<string, string> = new Map()
-  #revision = 0
+  #revision = ''
   /** Whether what is known may be of another past than that of this Redis: a replica may know less than its master did. */
   #isDoubtful = true
   #onChange: () => void = () => {}
@@ -80,7 +82,7 @@ export class RedisResourceStore implements ResourceStore {
     if (this.#isDoubtful) throw new StoreConflict()
     const name = `${kind}/${id}`
     const json = value === undefined ? '' : JSON.stringify(value)
-    const [created, revision] = await this.#run<[number, number] | null>(
+    const [created, modified, revision] = await this.#run<[number, number, Buffer] | null>(
       WRITE_RESOURCE,
       ...[this.#revision, name, json, expected, this.#channel]
     ).then((answer) => {
@@ -88,13 +90,13 @@ export class RedisResourceStore implements ResourceStore {
       return answer
     })
     const before = this.#known.get(name)
-    this.#revision = revision
+    this.#revision = revision.toString()
     if (value === undefined) {
       this.#known.delete(name)
       return resourceOf(name, before!)
     }
-    this.#known.set(name, `${created} ${revision} ${json}`)
-    return { kind, id, value, createdIndex: created, modifiedIndex: revision }
+    this.#known.set(name, `${created} ${modified} ${json}`)
+    return { kind, id, value, createdIndex: created, modifiedIndex: modified }
   }
 
   follow(onChange: () => void): void {
@@ -106,8 +108,8 @@ export class RedisResourceStore implements ResourceStore {
   async changes(): Promise<StoreChanges> {
     const wasDoubtful = this.#isDoubtful
     this.#isDoubtful = false
-    const since = wasDoubtful ? -1 : this.#revision
-    let answer: [number, number, (Buffer | null)[]]
+    const since = wasDoubtful ? NO_REVISION : this.#revision
+    let answer: [Buffer, number, (Buffer | null)[]]
     try {
       answer = await this.#run(READ_RESOURCES, since)
     } catch (error) {
@@ -119,7 +121,7 @@ export class RedisResourceStore implements ResourceStore {
     // What is not there any more when this is everything that is.
     if (isAll === 1) for (const name of this.#known.keys()) objects.set(name, undefined)
     for (let i = 0; i < list.length; i += 2) objects.set(String(list[i]), list[i + 1]?.toString())
-    this.#revision = revision
+    this.#revision = revision.toString()
     const written: StoredResource[] = []
     const deleted: Pick<StoredResource, 'kind' | 'id'>[] = []
     for (const [name, text] of objects) {

@@ -114,49 +114,59 @@ export const RELEASE: Script = {
 }
 
 // Objects are texts: two numbers, when it was made and changed, and its JSON. The log has the names of those that changed, each
-// under the number of its change.
+// under the number of its change. The revision is the number of the last change, and when the first one was made: after
+// everything was dropped, numbers come again, and revisions do not.
 
 /**
- * ARGV: the number of the last change that is known, the name of an object, its JSON (empty: it is deleted), the number of its
- * last change (0: it is not there), the channel. Answers when it was made and changed; nothing when something has changed.
+ * ARGV: the revision that is known (empty: there is none), the name of an object, its JSON (empty: it is deleted), the number of
+ * its last change (0: it is not there), the channel. Answers when it was made and changed, and the revision; nothing when
+ * something has changed.
  */
 export const WRITE_RESOURCE: Script = {
   name: 'wasmResourceWrite',
   lua: `
-    local revision = tonumber(redis.call('GET', KEYS[1] .. ':revision') or 0)
-    if revision ~= tonumber(ARGV[1]) then return false end
+    local known = redis.call('GET', KEYS[1] .. ':revision') or ''
+    if known ~= ARGV[1] then return false end
     local old = redis.call('HGET', KEYS[1] .. ':objects', ARGV[2])
     local created, modified
     if old then created, modified = string.match(old, '^(%d+) (%d+) ') end
     if tonumber(modified or 0) ~= tonumber(ARGV[4]) then return false end
-    revision = revision + 1
-    created = tonumber(created or revision)
+    local number, begin = string.match(known, '^(%d+) (.+)$')
+    if not number then
+      local time = redis.call('TIME')
+      number, begin = 0, time[1] .. '.' .. time[2]
+    end
+    number = number + 1
+    created = tonumber(created or number)
     if ARGV[3] == '' then
       redis.call('HDEL', KEYS[1] .. ':objects', ARGV[2])
     else
-      redis.call('HSET', KEYS[1] .. ':objects', ARGV[2], created .. ' ' .. revision .. ' ' .. ARGV[3])
+      redis.call('HSET', KEYS[1] .. ':objects', ARGV[2], created .. ' ' .. number .. ' ' .. ARGV[3])
     end
+    local revision = number .. ' ' .. begin
+    if number == 1 then redis.call('DEL', KEYS[1] .. ':log') end
     redis.call('SET', KEYS[1] .. ':revision', revision)
-    redis.call('XADD', KEYS[1] .. ':log', 'MAXLEN', '~', 10000, revision .. '-1', 'name', ARGV[2])
+    redis.call('XADD', KEYS[1] .. ':log', 'MAXLEN', '~', 10000, number .. '-1', 'name', ARGV[2])
     redis.call('PUBLISH', ARGV[5], revision)
-    return {created, revision}`
+    return {created, number, revision}`
 }
 
 /**
- * ARGV: the number of the last change that is known, or -1. Answers the number of the last one; whether what follows is
+ * ARGV: the revision that is known, or anything that is none. Answers the one that there is; whether what follows is
  * everything; names and objects, or nothing for one that is not there any more.
  */
 export const READ_RESOURCES: Script = {
   name: 'wasmResourcesRead',
   lua: `
-    local revision = tonumber(redis.call('GET', KEYS[1] .. ':revision') or 0)
-    local known = tonumber(ARGV[1])
-    if known == revision then return {revision, 0, {}} end
+    local revision = redis.call('GET', KEYS[1] .. ':revision') or ''
+    if ARGV[1] == revision then return {revision, 0, {}} end
+    local number, begin = string.match(revision, '^(%d+) (.+)$')
+    local known, knownBegin = string.match(ARGV[1], '^(%d+) (.+)$')
     local entries = {}
-    if known >= 0 and known < revision then
+    if known and begin == knownBegin then
       entries = redis.call('XRANGE', KEYS[1] .. ':log', (known + 1) .. '-0', '+')
     end
-    if #entries ~= revision - known or known < 0 then
+    if #entries == 0 or #entries ~= number - known then
       return {revision, 1, redis.call('HGETALL', KEYS[1] .. ':objects')}
     end
     local changed, seen = {}, {}
