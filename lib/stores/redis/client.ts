@@ -53,6 +53,10 @@ export function createClient(
     ...({ disconnectTimeout: DISCONNECT_MS } as object)
   }
   const client = cluster === undefined ? single(settings, options) : clustered(settings, cluster, options)
+  client.on('error', (error: Error & { command?: { name: string } }) => {
+    // ioredis would go on, in the database 0.
+    if (error.command?.name === 'select') client.disconnect(true)
+  })
   for (const { name, lua } of scripts) client.defineCommand(name, { lua, numberOfKeys: 1 })
   return client
 }
@@ -60,7 +64,8 @@ export function createClient(
 function single({ url, options }: RedisSettings, own: CommonRedisOptions): Redis {
   const strategies = { enableOfflineQueue: false, retryStrategy: delayOf, sentinelRetryStrategy: delayOf }
   const all = { ...own, ...strategies, ...options } as RedisOptions
-  return url === undefined ? new Redis(all as never) : new Redis(url, all as never)
+  // What comes first stands above the rest.
+  return url === undefined ? new Redis(all as never) : new Redis(all as never, url as never)
 }
 
 function clustered(

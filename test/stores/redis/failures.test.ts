@@ -154,6 +154,28 @@ test('a password that is refused is said, once, and when it is right it works', 
   assert.equal(right.stores.sharedData.set('', 'k', value, 0), true)
 })
 
+test('parts of the address that are options too stand above it', { skip }, async (t) => {
+  const server = await RedisServer.start(t)
+  await server.control.config('SET', 'requirepass', 'right')
+  const url = server.url.replace('//', '//:wrong@')
+  const { stores } = await connect(t, { url: `${url}/1` }, { options: { password: 'right', db: 2 } })
+  assert.equal(stores.sharedData.set('', 'k', value, 0), true)
+  await server.control.select(2)
+  assert.equal(await server.control.exists('wasm:data:0::k'), 1)
+})
+
+test('a database that there is not is said, and no other one is used', { skip }, async (t) => {
+  const server = await RedisServer.start(t)
+  const settings = { options: { db: 99 } }
+  const seen = await connect(t, server, { ...settings, isAway: true })
+  assert.equal(seen.stores.sharedData.set('', 'k', value, 0), 'unavailable')
+  assert.match(errorsOf(seen).join(), /DB index is out of range/)
+  const store = new RedisResourceStore(settingsOf(server.url, settings), { info() {}, warn() {}, error() {} })
+  await assert.rejects(store.load(), { code: 'FST_WASM_STORE_FAILED', message: /DB index is out of range/ })
+  await store.close()
+  assert.equal(await server.control.dbsize(), 0)
+})
+
 test('a certificate that is refused is said, and connections that are given up meanwhile end quietly', {
   skip
 }, async (t) => {
