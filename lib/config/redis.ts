@@ -49,9 +49,14 @@ export function redisSettingsOf(redis: Redis): RedisSettings {
 
 function checkUrl(url: string): void {
   let protocol = ''
+  let search = ''
   try {
-    protocol = new URL(url).protocol
+    ;({ protocol, search } = new URL(url))
   } catch {}
+  if (search !== '') {
+    // ioredis would take anything there for an option, also what the gateway decides itself.
+    throw new FST_WASM_OPTIONS_INVALID('redis: an address ends before the ?; what is to follow are keys of an object')
+  }
   if (protocol === 'redis:' || protocol === 'rediss:') return
   throw new FST_WASM_OPTIONS_INVALID('redis must be an address, redis://… or rediss://…, or an object with its parts')
 }

@@ -401,12 +401,12 @@ const RedisConnection = Type.Object(
     /** By the address that Sentinel or a cluster tells: the one to use */
     natMap: Optional(Type.Record(Type.String(), RedisAddress)),
     /** Milliseconds */
-    connectTimeout: Optional(Type.Integer({ minimum: 1, default: 2000 })),
+    connectTimeout: Optional(Type.Integer({ minimum: 1, maximum: 60_000, default: 2000 })),
     connectionName: Optional(Type.String({ minLength: 1 })),
     /** What all keys and channels begin with: gateways with the same one share everything. */
     keyPrefix: Optional(Type.String({ default: 'wasm:' })),
     /** Milliseconds that a filter waits for an answer */
-    timeout_ms: Optional(Type.Integer({ minimum: 1, default: 50 })),
+    timeout_ms: Optional(Type.Integer({ minimum: 1, maximum: 60_000, default: 50 })),
     /** Seconds that shared data is kept after it was set, by `vm_id`; of others for ever */
     ttl: Optional(Type.Record(Type.String(), Type.Number({ minimum: 0.001, maximum: 1_000_000 })))
   },
