@@ -17,8 +17,12 @@ export class QueueAnnouncer {
     this.#id = id
   }
 
-  announce(count: number): void {
-    this.#untold += count
+  /**
+   * @param news how many items have come
+   * @param waiting how many are there, also those that were announced: of so many it is told at least
+   */
+  announce(news: number, waiting: number = 0): void {
+    this.#untold = Math.max(this.#untold + news, waiting)
     this.#tellLater()
   }
 

@@ -34,7 +34,7 @@ export interface RedisStatus {
 
 /** What is told of queues. */
 export interface QueueEvents {
-  items(id: number, count: number): void
+  items(id: number, news: number, waiting: number): void
   refused(id: number): void
 }
 
@@ -222,7 +222,7 @@ export class Bridge {
         this.#log.warn({}, `redis: ${message.message}`)
         break
       case 'items':
-        this.#queueEvents?.items(message.id, message.count)
+        this.#queueEvents?.items(message.id, message.news, message.waiting)
         break
       case 'refused':
         this.#queueEvents?.refused(message.id)

@@ -31,6 +31,8 @@ interface Queue {
   given: Buffer[]
   /** How many items have come that nobody was told of. */
   news: number
+  /** How many are there, as far as it was looked since. */
+  waiting: number
 }
 
 /** The queues of a process, seen from its worker. */
@@ -71,7 +73,7 @@ export class QueueLink {
 
   receive(channel: string): void {
     const queue = this.#byChannel.get(channel)
-    if (queue !== undefined) this.#announce(queue, 1)
+    if (queue !== undefined) this.#announce(queue, 1, 0)
   }
 
   /** @returns whether there is room */
@@ -100,7 +102,7 @@ export class QueueLink {
   missed(id: number, item: TakenItem): void {
     const queue = this.#queue(id)
     queue.left.push(item)
-    this.#announce(queue, 1)
+    this.#announce(queue, 1, 0)
   }
 
   /** The filters are done with what they were given. */
@@ -127,7 +129,8 @@ export class QueueLink {
         isIntroduced: false,
         left: [],
         given: [],
-        news: 0
+        news: 0,
+        waiting: 0
       }
       this.#queues.set(id, queue)
       this.#byChannel.set(queue.channel, queue)
@@ -148,7 +151,7 @@ export class QueueLink {
     await this.#link.subscribe(queue.channel)
     queue.isIntroduced = true
     const [waiting, left] = await run<[number, number]>(commands, COUNT, queue.key, this.#claimMs)
-    this.#announce(queue, waiting + left + queue.left.length)
+    this.#announce(queue, 0, waiting + left + queue.left.length)
   }
 
   /** Items that a process had which is no more come back without being announced. And a name that was refused may be taken. */
@@ -160,22 +163,30 @@ export class QueueLink {
           await this.#introduce(queue)
           continue
         }
-        const [, left] = await run<[number, number]>(this.#link.commands, COUNT, queue.key, this.#claimMs)
-        this.#announce(queue, left)
+        const [waiting, left] = await run<[number, number]>(this.#link.commands, COUNT, queue.key, this.#claimMs)
+        // Of a cluster it is not seen when the connection that listens is lost: items may have come that were not announced.
+        this.#announce(queue, 0, this.#settings.cluster === undefined ? left : waiting + left)
       } catch {}
     }
   }
 
-  #announce(queue: Queue, count: number): void {
-    if (count <= 0 || !queue.isRegistered) return
-    queue.news += count
+  /**
+   * @param news how many have come
+   * @param waiting how many are there, also those that were announced
+   */
+  #announce(queue: Queue, news: number, waiting: number): void {
+    if (news + waiting <= 0 || !queue.isRegistered) return
+    queue.news += news
+    queue.waiting = Math.max(queue.waiting, waiting)
     if (this.#isTelling) return
     this.#isTelling = true
     setImmediate(() => {
       this.#isTelling = false
       for (const queue of this.#queues.values()) {
-        if (queue.news > 0) this.#tell({ type: 'items', id: queue.id, count: queue.news })
+        const { id, news, waiting } = queue
+        if (news + waiting > 0) this.#tell({ type: 'items', id, news, waiting })
         queue.news = 0
+        queue.waiting = 0
       }
     })
   }

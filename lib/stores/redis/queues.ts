@@ -31,7 +31,7 @@ export class RedisQueues implements Queues {
   constructor(bridge: Bridge) {
     this.#bridge = bridge
     bridge.listen({
-      items: (id, count) => this.#registered.get(id)?.announcer.announce(count),
+      items: (id, news, waiting) => this.#registered.get(id)?.announcer.announce(news, waiting),
       refused: (id) => {
         const queue = this.#registered.get(id)
         if (queue !== undefined) queue.isRefused = true

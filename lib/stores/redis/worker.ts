@@ -28,8 +28,8 @@ export type ToWorker =
 export type FromWorker =
   | { readonly type: 'up' }
   | { readonly type: 'down' | 'warning'; readonly message: string }
-  /** Items are in a queue: in which, and how many may be new */
-  | { readonly type: 'items'; readonly id: number; readonly count: number }
+  /** Items are in a queue: in which, how many have come, and how many are there in all, 0: that was not looked for */
+  | { readonly type: 'items'; readonly id: number; readonly news: number; readonly waiting: number }
   /** The id of a queue is another one's */
   | { readonly type: 'refused'; readonly id: number }
 

@@ -277,7 +277,7 @@ test('a cluster serves values and queues, without copies', { skip }, async (t) =
   await server.beCluster()
   const nodes = [{ host: '127.0.0.1', port: server.port }]
   const a = await connect(t, server, { cluster: nodes })
-  const b = await connect(t, server, { cluster: nodes })
+  const b = await connect(t, server, { cluster: nodes, claimMs: 1000 })
   assert.equal(a.stores.sharedData.set('', 'k', value, 0), true)
   assert.equal(text(b.stores.sharedData.get('', 'k')), 'v')
   a.stores.sharedData.set('', 'k', Buffer.from('w'), 0)
@@ -292,6 +292,9 @@ test('a cluster serves values and queues, without copies', { skip }, async (t) =
   await sleep(100)
   a.stores.queues.enqueue(a.stores.queues.resolve('', 'q')!, Buffer.from('item'))
   await eventually('the item comes', () => items.includes('item'))
+  await server.control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  for (let i = 0; i < 3; i++) a.stores.queues.enqueue(a.stores.queues.resolve('', 'q')!, Buffer.from('unheard'))
+  await eventually('so do those that were not announced', () => items.length === 4)
 })
 
 test('when Sentinel makes a replica the master, what was written there is read from it', { skip }, async (t) => {
