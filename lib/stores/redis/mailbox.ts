@@ -178,7 +178,10 @@ export class Answering extends Mailbox {
     return this.#last
   }
 
-  /** @returns false when nobody waits for the answer any more */
+  /**
+   * @param bytes at most `MAX_BYTES`
+   * @returns false when nobody waits for the answer any more
+   */
   answer(question: Question, result: Result, number: number = 0, bytes?: Uint8Array): boolean {
     const { words } = this
     if (question !== this.#last) return false

@@ -10,7 +10,7 @@ const NUMBER_SIZE = 4
 const ANY = Buffer.alloc(0)
 
 /** What stands there was written by somebody else. */
-class NoValue extends Error {}
+class ForeignContent extends Error {}
 
 /** Does what the thread of the filters asks for. */
 export class Operations {
@@ -76,7 +76,7 @@ export class Operations {
   #answerValue(question: Question, result: Result, bytes: Buffer): void {
     const length = bytes.length - NUMBER_SIZE
     if (length < 0 || length > MAX_BYTES)
-      throw new NoValue(`${question.key.toString('latin1')} is no value of a filter`)
+      throw new ForeignContent(`${question.key.toString('latin1')} is no value of a filter`)
     this.#mailbox.answer(question, result, bytes.readUInt32LE(0), bytes.subarray(NUMBER_SIZE))
   }
 
@@ -97,14 +97,19 @@ export class Operations {
     const { number } = question
     const taken = await this.#queues.take(number)
     if (taken === undefined) this.#mailbox.answer(question, Result.none)
-    else if (this.#mailbox.answer(question, Result.done, 0, taken.item)) this.#queues.given(number, taken)
+    else if (taken.item.length > MAX_BYTES) {
+      // It would come again and again.
+      this.#queues.given(number, taken)
+      this.#queues.acknowledge()
+      throw new ForeignContent(`an item of queue ${number} is longer than one may be, and is dropped`)
+    } else if (this.#mailbox.answer(question, Result.done, 0, taken.item)) this.#queues.given(number, taken)
     else this.#queues.missed(number, taken)
   }
 }
 
 /** Whether nobody knows what Redis has done. */
 function isConnectionLost(error: Error): boolean {
-  return !isRefusal(error) && !(error instanceof NoValue)
+  return !isRefusal(error) && !(error instanceof ForeignContent)
 }
 
 function resultOf(error: Error): Result {

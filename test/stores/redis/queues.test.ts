@@ -110,6 +110,20 @@ test('a Redis that is full is emptied by who comes then, and tells of what comes
   await eventually('it is told of', () => fresh.taken.length === 1)
 })
 
+test('an item that somebody else has put there, and is too long for one, is dropped', { skip }, async (t) => {
+  const { server, a, seen } = await two(t)
+  const { id } = a.register('', 'q', nobody)
+  assert.equal(a.enqueue(id, item('1')), true)
+  await server.control.xadd(`wasm:queue:${id}`, '*', 'item', Buffer.alloc(64 * 1024 + 1))
+  assert.equal(a.enqueue(id, item('2')), true)
+  assert.deepEqual(
+    [1, 2, 3].map(() => a.dequeue(id)?.toString()),
+    ['1', undefined, '2']
+  )
+  assert.match(seen.lines.join(), /^error: redis: an item of queue .* is longer than one may be/)
+  assert.equal(await left(server, id), 0)
+})
+
 test('a process registers so many queues, and one that is registered is found again', { skip }, async (t) => {
   const { a } = await two(t)
   const ids = Array.from({ length: 1025 }, (_, i) => a.register('', `q${i}`, nobody).id)
