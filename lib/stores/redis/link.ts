@@ -233,8 +233,9 @@ export class Link {
 
 /** What an error of ioredis comes to: of some it says only that there were several, or which option has made it. */
 export function reasonOf(error: Error): string {
-  if (error.name === 'MaxRetriesPerRequestError') return 'the connection is closed'
-  if (error.message.startsWith("Stream isn't writeable")) return 'there is no connection'
+  if (error.name === 'MaxRetriesPerRequestError' || error.message.startsWith("Stream isn't writeable")) {
+    return 'the connection is closed'
+  }
   const { errors, lastNodeError } = error as { errors?: Error[]; lastNodeError?: Error }
   return errors?.[0]?.message ?? lastNodeError?.message ?? (error.message || error.name)
 }

@@ -142,6 +142,7 @@ test('while Redis is away routes serve, writes are refused, and what was missed 
     const { status, body } = await admin('PUT', '/routes/2', route('/2'))
     assert.equal(status, 503)
     assert.match(body.error_msg, /in Redis failed/)
+    assert.doesNotMatch(body.error_msg, /OfflineQueue/)
     assert.equal(await statusOf(`${url}/2`), 404)
   }
   await server.start()
