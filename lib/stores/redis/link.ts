@@ -207,8 +207,8 @@ export class Link {
   async #probe(): Promise<void> {
     if (!this.#isPrepared) {
       // What an error has undone that was none of the connections'.
-      const isThere = this.isReady && this.#subscriber.status === 'ready'
-      if (isThere && this.#preparing === undefined) this.#prepare()
+      const areThere = this.isReady && this.#subscriber.status === 'ready'
+      if (areThere && this.#preparing === undefined) this.#prepare()
       return
     }
     if (this.#isProbing) return
@@ -218,7 +218,7 @@ export class Link {
     this.#probedAt = begin
     try {
       // Of a cluster, the connection that listens is ioredis's own, which it keeps alive by itself.
-      await Promise.all([this.commands.ping(), ...(this.#isCluster ? [] : [this.#subscriber.ping()])])
+      await Promise.all([isThere(this.commands), ...(this.#isCluster ? [] : [isThere(this.#subscriber)])])
       const isQuick = performance.now() - begin < this.#settings.timeoutMs / 2
       if (version !== this.#version || this.#mailbox.isHealthy) return
       if (!isQuick) this.#wanted = QUICK_ANSWERS
@@ -229,6 +229,13 @@ export class Link {
       this.#isProbing = false
     }
   }
+}
+
+/** A Redis that cannot write to its disk refuses even this, and is read from all the same. */
+async function isThere(client: Client): Promise<void> {
+  await client.ping().catch((error: Error) => {
+    if (!error.message.startsWith('MISCONF')) throw error
+  })
 }
 
 /** What an error of ioredis comes to: of some it says only that there were several, or which option has made it. */

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Worker } from 'node:worker_threads'
 import { RedisResourceStore } from '../../../lib/stores/redis/resource-store.ts'
 import { eventually } from '../../eventually.ts'
+import { folder } from '../../folder.ts'
 import { Distance } from './distance.ts'
 import { connect, freePort, RedisServer, settingsOf, skip, type TestStores, text } from './redis-server.ts'
 
@@ -118,6 +120,26 @@ test('a full Redis refuses what is new as if there was no room; what is there is
   assert.equal(sharedData.set('', 'new', value, 0), true)
   assert.equal(queues.enqueue(id, value), true)
   assert.deepEqual(errorsOf(seen), [])
+})
+
+test('a Redis that cannot write to its disk takes nothing, and is read from', { skip }, async (t) => {
+  const server = await RedisServer.start(t, '--appendonly', 'no', '--enable-protected-configs', 'yes')
+  const seen = await connect(t, server)
+  const { sharedData } = seen.stores
+  assert.equal(sharedData.set('', 'k', value, 0), true)
+  const path = await folder(t)
+  await server.control.config('SET', 'save', '3600 1')
+  await server.control.config('SET', 'dir', path)
+  await rm(path, { recursive: true })
+  await server.control.bgsave()
+  await eventually('it is noticed', () => sharedData.set('', 'k', value, 0) === 'unavailable')
+  await server.control.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+  await eventually('the loss is noticed', () => seen.stores.status.outages === 1)
+  await healed(seen)
+  assert.equal(text(sharedData.get('', 'k')), 'v')
+  assert.equal(sharedData.set('', 'k', value, 0), 'unavailable')
+  await server.control.config('SET', 'stop-writes-on-bgsave-error', 'no')
+  assert.equal(sharedData.set('', 'k', value, 0), true)
 })
 
 test('a Redis that became a replica takes nothing; when it is the master again it does', { skip }, async (t) => {
