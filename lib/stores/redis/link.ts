@@ -70,13 +70,14 @@ export class Link {
     this.#generations = generations
     this.#events = events
     this.commands = createClient(settings, scripts, silence, () => {
-      this.#isSeeking = true
+      // A cluster is not lost with one of its connections.
+      this.#isSeeking = !this.#isCluster
     })
     this.#subscriber = createClient(settings, [], silence)
   }
 
   get isReady(): boolean {
-    return this.commands.status === 'ready'
+    return this.commands.status === 'ready' && !this.#isSeeking
   }
 
   connect(): void {
