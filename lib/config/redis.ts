@@ -29,6 +29,12 @@ export function redisSettingsOf(redis: Redis): RedisSettings {
   if (options.sentinels !== undefined && options.name === undefined) {
     throw new FST_WASM_OPTIONS_INVALID('redis.name: sentinels are asked for a master by its name, which is missing')
   }
+  if (cluster !== undefined) {
+    for (const key of ['host', 'port', 'path', 'db'] as const) {
+      if (options[key] === undefined) continue
+      throw new FST_WASM_OPTIONS_INVALID(`redis.${key}: a cluster is reached by its nodes, and has one database`)
+    }
+  }
   const settings: RedisSettings = {
     url,
     options: { ...options, ...(tls && { tls: tls === true ? {} : tls }) } as RedisOptions,

@@ -27,3 +27,19 @@ test('times that no timer can wait are refused', () => {
     settingsOf({ [key]: 60_000 })
   }
 })
+
+test('what a cluster would pay no heed to is refused', () => {
+  const cluster = [{ host: 'node' }]
+  for (const own of [{ host: 'a' }, { port: 1 }, { path: '/run/redis.sock' }, { db: 1 }]) {
+    const [key] = Object.keys(own)
+    assert.throws(() => settingsOf({ cluster, ...own }), {
+      code: 'FST_WASM_OPTIONS_INVALID',
+      message: new RegExp(`redis\\.${key}: a cluster is reached by its nodes`)
+    })
+  }
+  assert.throws(
+    () => settingsOf({ cluster, sentinels: [{ host: 'a' }], name: 'm' }),
+    /only one of cluster and sentinels/
+  )
+  assert.deepEqual(settingsOf({ cluster }).cluster, [{ host: 'node', port: 6379 }])
+})
