@@ -1,10 +1,10 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { AppName } from './apps.ts'
 import { Load } from './load.ts'
 import { ServerProcess } from './process.ts'
 import { progress, type Table } from './report.ts'
+import { GO, HOOKS, requestOf, STAMP, type Subject } from './subjects.ts'
 
 const WARM_MS = 3000
 const MEASURED_MS = 8000
@@ -36,12 +36,11 @@ function areaOf({ functionName, url }: Profile['nodes'][number]['callFrame']): s
 }
 
 /** Microseconds of a request, by area, as the profiler samples them. */
-async function profileOf(app: AppName, path: string): Promise<ReadonlyMap<string, number>> {
+async function profileOf(subject: Subject): Promise<ReadonlyMap<string, number>> {
   const folder = mkdtempSync(join(tmpdir(), 'profile-'))
   try {
-    const server = await ServerProcess.start([app], 1, ['--cpu-prof', `--cpu-prof-dir=${folder}`])
-    const head = 'host: localhost\r\nuser-agent: bench/1.0\r\naccept: */*\r\n'
-    const load = await Load.open(server.ports[app]!, `GET ${path} HTTP/1.1\r\n${head}\r\n`, 8)
+    const server = await ServerProcess.start([subject.app], 1, ['--cpu-prof', `--cpu-prof-dir=${folder}`])
+    const load = await Load.open(server.ports[subject.app]!, requestOf(subject), 8)
     await load.run(WARM_MS)
     const count = await load.run(MEASURED_MS)
     await server.stop()
@@ -70,17 +69,13 @@ function sumUp({ nodes, samples, timeDeltas, startTime, endTime }: Profile, coun
 
 /** Where the time of a request goes, with hooks and with filters. */
 export async function profile(): Promise<Table> {
-  const subjects: readonly (readonly [string, AppName, string])[] = [
-    ['JavaScript hooks', 'hooks', '/'],
-    ['small filter', 'gateway', '/stamp'],
-    ['Go filter', 'gateway', '/stamp-go']
-  ]
+  const subjects = [HOOKS, STAMP, GO]
   const profiles: ReadonlyMap<string, number>[] = []
-  for (const [name, app, path] of subjects) {
-    progress(`profile: ${name}`)
-    profiles.push(await profileOf(app, path))
+  for (const subject of subjects) {
+    progress(`profile: ${subject.name}`)
+    profiles.push(await profileOf(subject))
   }
   const all = [NATIVE, COLLECTOR, ...AREAS.map(([area]) => area)]
   const rows = all.map((area) => [area, ...profiles.map((sums) => `${(sums.get(area) ?? 0).toFixed(1)} µs`)])
-  return { title: 'Profile', head: ['', ...subjects.map(([name]) => name)], rows }
+  return { title: 'Profile', head: ['', ...subjects.map(({ name }) => name)], rows }
 }

@@ -15,6 +15,7 @@ import type { SharedValue } from '../lib/stores/shared-data.ts'
 import { fixture } from '../test/app.ts'
 import { Load } from './load.ts'
 import { median, type Table, text } from './report.ts'
+import { requestOf } from './subjects.ts'
 
 const VALUE = Buffer.alloc(64, 'v')
 const CALLS = 2000
@@ -99,7 +100,7 @@ async function requests(): Promise<Table> {
   const rows: string[][] = []
   for (const [what, script] of Object.entries(scripts)) {
     const apps = await Promise.all([undefined, { port, timeout_ms: 1000 }].map((redis) => gateway(script, redis)))
-    const request = 'GET / HTTP/1.1\r\nhost: localhost\r\n\r\n'
+    const request = requestOf({ path: '/', headers: {} })
     const loads = await Promise.all(
       apps.map((app) => Load.open((app.server.address() as AddressInfo).port, request, 16))
     )

@@ -1,3 +1,5 @@
+export { progress } from '../lib/command/progress.ts'
+
 /** What was measured of something that has, or has not, a goal. */
 export interface Figure {
   readonly figure: string
@@ -28,11 +30,6 @@ export function quartiles(numbers: readonly number[]): [number, number] {
 export function ratios(first: readonly number[], second: readonly number[]): Pick<Figure, 'value' | 'quartiles'> {
   const all = first.map((value, i) => value / second[i]!)
   return { value: median(all), quartiles: quartiles(all) }
-}
-
-/** Says on a terminal what is going on. */
-export function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
 }
 
 export function isMet({ goal, atLeast = false, value }: Figure): boolean | undefined {

@@ -1,24 +1,15 @@
-import type { AppName } from './apps.ts'
 import { Load } from './load.ts'
 import { ServerProcess } from './process.ts'
 import { type Figure, median, progress, quartiles, ratios, type Table } from './report.ts'
+import { GO, HOOKS, NO_FILTER, PLAIN, requestOf, STAMP, type Subject, THREE } from './subjects.ts'
 
 const SLICE_MS = 150
 const WARM_MS = 2000
 const CONNECTIONS = 8
 
-const SHORT = { 'user-agent': 'bench/1.0', accept: '*/*' }
 const LONG_LIST = Object.fromEntries(
   Array.from({ length: 28 }, (_, i) => [`x-header-${i}`, `the value of header ${i}`])
 )
-
-/** What is sent where. */
-interface Subject {
-  readonly name: string
-  readonly app: AppName
-  readonly path: string
-  readonly headers?: Record<string, string>
-}
 
 interface Measured {
   /** Microseconds of CPU for a request, by round */
@@ -36,11 +27,10 @@ interface Measured {
 async function measure(subjects: readonly Subject[], rounds: number, upstream = 1): Promise<Map<string, Measured>> {
   const server = await ServerProcess.start([...new Set(subjects.map(({ app }) => app))], upstream)
   const loads = new Map<string, Load>()
-  for (const { name, app, path, headers = SHORT } of subjects) {
-    const lines = Object.entries({ host: 'localhost', ...headers }).map(([name, value]) => `${name}: ${value}\r\n`)
-    const load = await Load.open(server.ports[app]!, `GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`, CONNECTIONS)
+  for (const subject of subjects) {
+    const load = await Load.open(server.ports[subject.app]!, requestOf(subject), CONNECTIONS)
     await load.run(WARM_MS)
-    loads.set(name, load)
+    loads.set(subject.name, load)
   }
   const measured = new Map(subjects.map(({ name }): [string, Measured] => [name, { cpu: [], rate: [], latencies: [] }]))
   for (let round = 0; round < rounds; round++) {
@@ -59,29 +49,23 @@ async function measure(subjects: readonly Subject[], rounds: number, upstream = 
   return measured
 }
 
-const HOOKS: Subject = { name: 'JavaScript hooks', app: 'hooks', path: '/' }
-const STAMP: Subject = { name: 'small filter', app: 'gateway', path: '/stamp' }
-
 /** Pairs: the first is compared with the second. */
 const PAIRS: readonly { figure: string; goal?: number; atLeast?: true; of: readonly [Subject, Subject] }[] = [
   { figure: 'small filter / the same in hooks, CPU', goal: 1.15, of: [STAMP, HOOKS] },
   {
     figure: 'Go filter / the same in hooks, CPU',
     goal: 1.4,
-    of: [{ name: 'Go filter', app: 'gateway', path: '/stamp-go' }, HOOKS]
+    of: [GO, HOOKS]
   },
   {
     figure: 'three small filters / one, CPU',
     goal: 1.25,
-    of: [{ name: 'three small filters', app: 'gateway', path: '/stamp,second,third' }, STAMP]
+    of: [THREE, STAMP]
   },
   {
     figure: 'a route without filters / the gateway not registered, CPU',
     goal: 1.02,
-    of: [
-      { name: 'no filter', app: 'gateway', path: '/' },
-      { name: 'Fastify alone', app: 'plain', path: '/' }
-    ]
+    of: [NO_FILTER, PLAIN]
   },
   {
     figure: 'a filter that reads 30 headers / the same in a hook, CPU',
@@ -93,10 +77,7 @@ const PAIRS: readonly { figure: string; goal?: number; atLeast?: true; of: reado
   },
   {
     figure: 'Go filter / the same that cannot be stopped (call_ms: 0), CPU',
-    of: [
-      { name: 'Go filter', app: 'gateway', path: '/stamp-go' },
-      { name: 'Go filter, call_ms: 0', app: 'gateway', path: '/unlimited' }
-    ]
+    of: [GO, { name: 'Go filter, call_ms: 0', app: 'gateway', path: '/unlimited' }]
   },
   {
     figure: 'small filter, an instance for each request / one for all, CPU',
@@ -104,10 +85,7 @@ const PAIRS: readonly { figure: string; goal?: number; atLeast?: true; of: reado
   },
   {
     figure: 'Go filter, an instance for each request / one for all, CPU',
-    of: [
-      { name: 'Go filter, fresh', app: 'fresh', path: '/stamp-go' },
-      { name: 'Go filter', app: 'gateway', path: '/stamp-go' }
-    ]
+    of: [{ name: 'Go filter, fresh', app: 'fresh', path: '/stamp-go' }, GO]
   }
 ]
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Load } from './load.ts'
 import { ServerProcess } from './process.ts'
 import { type Figure, median, progress } from './report.ts'
+import { GO, requestOf } from './subjects.ts'
 
 const MIB = 1024 * 1024
 
@@ -63,11 +64,7 @@ export async function scale(): Promise<Figure[]> {
 /** What is left in memory after very many requests. */
 export async function endurance(requests: number): Promise<Figure[]> {
   const server = await ServerProcess.start(['gateway'])
-  const load = await Load.open(
-    server.ports.gateway!,
-    'GET /stamp-go HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench/1.0\r\n\r\n',
-    8
-  )
+  const load = await Load.open(server.ports.gateway!, requestOf(GO), 8)
   await load.send(requests / 20)
   const before = await server.memory()
   const steps = 20

@@ -1,27 +1,20 @@
 import { execFile, spawnSync } from 'node:child_process'
 import { promisify } from 'node:util'
-import type { AppName } from './apps.ts'
 import { ServerProcess } from './process.ts'
 import { progress, type Table } from './report.ts'
+import { GO, HOOKS, NO_FILTER, PLAIN, STAMP, THREE } from './subjects.ts'
 
 const SECONDS = 5
 const CONNECTIONS = 32
 
-const SUBJECTS: readonly (readonly [string, AppName, string])[] = [
-  ['Fastify alone', 'plain', '/'],
-  ['JavaScript hooks', 'hooks', '/'],
-  ['no filter', 'gateway', '/'],
-  ['small filter', 'gateway', '/stamp'],
-  ['Go filter', 'gateway', '/stamp-go'],
-  ['three small filters', 'gateway', '/stamp,second,third']
-]
+const SUBJECTS = [PLAIN, HOOKS, NO_FILTER, STAMP, GO, THREE]
 
 /** How the same applications do under wrk, which is no part of this project; `undefined` where there is none. */
 export async function wrk(): Promise<Table | undefined> {
   if (spawnSync('wrk', ['-v'], { stdio: 'ignore' }).error !== undefined) return undefined
-  const server = await ServerProcess.start([...new Set(SUBJECTS.map(([, app]) => app))])
+  const server = await ServerProcess.start([...new Set(SUBJECTS.map(({ app }) => app))])
   const rows: string[][] = []
-  for (const [name, app, path] of SUBJECTS) {
+  for (const { name, app, path } of SUBJECTS) {
     progress(`wrk: ${name}`)
     const url = `http://127.0.0.1:${server.ports[app]}${path}`
     const load = (seconds: number) =>

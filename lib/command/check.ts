@@ -9,6 +9,7 @@ import type { Values } from './command-line.ts'
 import { readConfigFiles } from './config-files.ts'
 import { configurationsOf, pluginsOf } from './entries.ts'
 import { printable } from './printable.ts'
+import { progress } from './progress.ts'
 import { isolated, type Start, StartLog, start, withoutPlugin } from './start.ts'
 
 /** What came of a check. */
@@ -86,11 +87,6 @@ async function checkPlugins(contents: readonly ConfigFileContent[]): Promise<Che
   }
   progress('')
   return checked
-}
-
-/** Says on a terminal what is going on, in place of what was said before. */
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
 }
 
 /** As it is seen from here, unless it stands elsewhere. */
