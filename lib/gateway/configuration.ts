@@ -13,6 +13,7 @@ import { type FileWatch, watchFiles } from '../config/watch.ts'
 import { FST_WASM_CONFIG_UNREADABLE, FST_WASM_STORE_FAILED } from '../errors.ts'
 import { foreignFunctionsWith, type Logger, type Plugin, type PluginStatus } from '../host/index.ts'
 import {
+  nameOf,
   RESOURCE_KINDS,
   type ResourceKind,
   type ResourceStore,
@@ -353,12 +354,12 @@ export class Configuration implements AdminTarget {
     }
   }
 
-  #logRefused({ kind, id }: StoredResource, error: Error): void {
-    this.#log.error({ err: error }, `the stored object ${kind}/${id} is left out: ${error.message}`)
+  #logRefused(object: StoredResource, error: Error): void {
+    this.#log.error({ err: error }, `the stored object ${nameOf(object)} is left out: ${error.message}`)
   }
 
-  #logDangling({ kind, id }: StoredResource, error: Error): void {
-    this.#log.error({ err: error }, `the stored object ${kind}/${id} refers to what is not there: ${error.message}`)
+  #logDangling(object: StoredResource, error: Error): void {
+    this.#log.error({ err: error }, `the stored object ${nameOf(object)} refers to what is not there: ${error.message}`)
   }
 
   /** The files, and with them the modules of the plugins. */
@@ -384,11 +385,6 @@ export class Configuration implements AdminTarget {
     this.#turn = result.catch(() => {})
     return result
   }
-}
-
-/** How an object of a store is called. */
-function nameOf({ kind, id }: Pick<StoredResource, 'kind' | 'id'>): string {
-  return `${kind}/${id}`
 }
 
 /** Says how far something is that takes longer than that. */

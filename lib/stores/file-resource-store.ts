@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { FST_WASM_STORE_FAILED } from '../errors.ts'
-import { RESOURCE_KINDS, type ResourceKind, type ResourceStore, type StoredResource } from './resource-store.ts'
+import { nameOf, RESOURCE_KINDS, type ResourceKind, type ResourceStore, type StoredResource } from './resource-store.ts'
 
 interface Content {
   readonly revision: number
@@ -36,7 +36,7 @@ export class FileResourceStore implements ResourceStore {
       if (this.#identity === undefined) return []
       const { revision, resources } = contentOf(await readFile(this.#path, 'utf8'))
       this.#revision = revision
-      this.#objects = new Map(resources.map((object) => [keyOf(object.kind, object.id), object]))
+      this.#objects = new Map(resources.map((object) => [nameOf(object), object]))
       return [...resources]
     } catch (error) {
       throw this.#failed(error as Error)
@@ -50,7 +50,7 @@ export class FileResourceStore implements ResourceStore {
     expected: number
   ): Promise<StoredResource> {
     const result = this.#turn.then(async () => {
-      const key = keyOf(kind, id)
+      const key = nameOf({ kind, id })
       const current = this.#objects.get(key)
       if (this.#closed) throw new FST_WASM_STORE_FAILED(this.#path, 'it is closed')
       if ((current?.modifiedIndex ?? 0) !== expected) {
@@ -117,10 +117,6 @@ export class FileResourceStore implements ResourceStore {
   #failed(error: Error): Error {
     return new FST_WASM_STORE_FAILED(this.#path, `${error.message}; the file is left as it is`, { cause: error })
   }
-}
-
-function keyOf(kind: ResourceKind, id: string): string {
-  return `${kind}/${id}`
 }
 
 async function identityOf(path: string): Promise<string | undefined> {

@@ -1,5 +1,5 @@
 import { FST_WASM_STORE_FAILED } from '../errors.ts'
-import type { ResourceKind, ResourceStore, StoredResource } from './resource-store.ts'
+import { nameOf, type ResourceKind, type ResourceStore, type StoredResource } from './resource-store.ts'
 
 /** Keeps the objects in the memory of the process. */
 export class MemoryResourceStore implements ResourceStore {
@@ -17,7 +17,7 @@ export class MemoryResourceStore implements ResourceStore {
     value: Readonly<Record<string, unknown>> | undefined,
     expected: number
   ): Promise<StoredResource> {
-    const key = `${kind}/${id}`
+    const key = nameOf({ kind, id })
     const current = this.#objects.get(key)
     if (this.#closed) throw new FST_WASM_STORE_FAILED('in memory', 'it is closed')
     if ((current?.modifiedIndex ?? 0) !== expected) {

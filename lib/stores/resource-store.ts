@@ -11,6 +11,11 @@ export interface StoredResource {
   readonly modifiedIndex: number
 }
 
+/** What tells objects apart, over all kinds; and how they are called in the log. */
+export function nameOf({ kind, id }: Pick<StoredResource, 'kind' | 'id'>): string {
+  return `${kind}/${id}`
+}
+
 /** What others have written. */
 export interface StoreChanges {
   /** What is new, or another one */

@@ -1,5 +1,6 @@
 import { FST_WASM_STORE_FAILED } from '../../errors.ts'
 import {
+  nameOf,
   RESOURCE_KINDS,
   type ResourceKind,
   type ResourceStore,
@@ -80,7 +81,7 @@ export class RedisResourceStore implements ResourceStore {
     if (this.#closed) throw this.#failed(new Error('it is closed'))
     // What is known is to be looked at first.
     if (this.#isDoubtful) throw new StoreConflict()
-    const name = `${kind}/${id}`
+    const name = nameOf({ kind, id })
     const json = value === undefined ? '' : JSON.stringify(value)
     const [created, modified, revision] = await this.#run<[number, number, Buffer] | null>(
       WRITE_RESOURCE,
