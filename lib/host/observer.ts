@@ -87,3 +87,38 @@ export interface Observer {
   /** @param request as in `CallbackMessage` */
   logged?(plugin: string, request: object | undefined, level: Exclude<keyof Logger, 'level'>, line: string): void
 }
+
+/**
+ * Sends a call while its start is told on a channel.
+ *
+ * @param send answers the id of the call
+ * @param refused is called when there is none: it was not sent, and has ended
+ */
+export function tellStart<Message extends object>(
+  channel: TracingChannel<Message, Message>,
+  message: Message,
+  send: () => number | undefined,
+  refused: () => void
+): number | undefined {
+  return channel.start.runStores(message, () => {
+    const id = send()
+    channel.end.publish(message)
+    if (id === undefined) refused()
+    return id
+  })
+}
+
+/**
+ * Tells on a channel that a call has ended.
+ *
+ * @param answer what that leads to, which is done meanwhile
+ */
+export function tellEnd<Message extends object & { readonly error?: Error }>(
+  channel: TracingChannel<Message, Message>,
+  message: Message,
+  answer: () => void
+): void {
+  if (message.error !== undefined) channel.error.publish(message)
+  channel.asyncStart.runStores(message, answer)
+  channel.asyncEnd.publish(message)
+}

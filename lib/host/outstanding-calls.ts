@@ -2,7 +2,7 @@ import { CallCounts } from './call-counts.ts'
 import type { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Instance } from './instance.ts'
-import { type HttpCallMessage, httpCallChannel } from './observer.ts'
+import { type HttpCallMessage, httpCallChannel, tellEnd, tellStart } from './observer.ts'
 import { OutstandingGrpc } from './outstanding-grpc.ts'
 import { NO_STATUS, type PluginContext } from './plugin-context.ts'
 import { type CallResult, classOf } from './plugin-counts.ts'
@@ -93,12 +93,12 @@ export class OutstandingCalls {
     const request = onBehalf?.stream.request
     const message = { plugin, context: context.id, rootContext: context.root.id, request, upstream, headers }
     observer?.httpCallStarts?.(message)
-    return httpCallChannel.start.runStores(message, () => {
-      const id = this.#send(context, onBehalf, call, size, message)
-      httpCallChannel.end.publish(message)
-      if (id === undefined) this.#ended(message, new Error('there is nothing of that name to call'))
-      return id
-    })
+    return tellStart(
+      httpCallChannel,
+      message,
+      () => this.#send(context, onBehalf, call, size, message),
+      () => this.#ended(message, new Error('there is nothing of that name to call'))
+    )
   }
 
   #send(
@@ -220,9 +220,7 @@ export class OutstandingCalls {
   #ended(message: HttpCallMessage, error: Error | undefined, answer: () => void = () => {}): void {
     if (error !== undefined) message.error = error
     this.#instance.settings.observer?.httpCallEnds?.(message)
-    if (error !== undefined) httpCallChannel.error.publish(message)
-    httpCallChannel.asyncStart.runStores(message, answer)
-    httpCallChannel.asyncEnd.publish(message)
+    tellEnd(httpCallChannel, message, answer)
   }
 
   #takeId(): number {

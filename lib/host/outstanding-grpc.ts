@@ -3,7 +3,7 @@ import type { Context } from './context.ts'
 import { HttpContext } from './http-context.ts'
 import type { Callback, Instance } from './instance.ts'
 import { MAX_CALL_BYTES } from './limits.ts'
-import { type GrpcCallMessage, grpcCallChannel } from './observer.ts'
+import { type GrpcCallMessage, grpcCallChannel, tellEnd, tellStart } from './observer.ts'
 import { NO_STATUS, type PluginContext } from './plugin-context.ts'
 import type { CallResult } from './plugin-counts.ts'
 import { Refusal } from './refusals.ts'
@@ -218,12 +218,12 @@ export class OutstandingGrpc {
     const ids = { context: context.id, rootContext: context.root.id }
     const watched: GrpcCallMessage = { plugin, ...ids, request, upstream, service, method, metadata }
     observer?.grpcCallStarts?.(watched)
-    return grpcCallChannel.start.runStores(watched, () => {
-      const sent = send(watched)
-      grpcCallChannel.end.publish(watched)
-      if (sent === undefined) this.#ended(watched, undefined, 'there is nothing of that name to call')
-      return sent
-    })
+    return tellStart(
+      grpcCallChannel,
+      watched,
+      () => send(watched),
+      () => this.#ended(watched, undefined, 'there is nothing of that name to call')
+    )
   }
 
   /** Tells those who watch how a call or a stream has ended, around what that leads to. */
@@ -235,9 +235,7 @@ export class OutstandingGrpc {
     if (status !== undefined) watched.status = status
     if (status !== GrpcStatus.Ok) watched.error = new Error(text)
     this.#instance.settings.observer?.grpcCallEnds?.(watched)
-    if (watched.error !== undefined) grpcCallChannel.error.publish(watched)
-    grpcCallChannel.asyncStart.runStores(watched, tell)
-    grpcCallChannel.asyncEnd.publish(watched)
+    tellEnd(grpcCallChannel, watched, tell)
   }
 
   #count(result: CallResult): void {
