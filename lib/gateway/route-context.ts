@@ -240,8 +240,6 @@ function findSymbol(object: object, description: string): symbol | undefined {
  */
 export function seesUnmatched(app: FastifyInstance): boolean {
   if (!('register' in Object.getPrototypeOf(app))) return true
-  const symbol = Object.getOwnPropertySymbols(app).find(
-    ({ description }) => description === 'fastify.canSetNotFoundHandler'
-  )
-  return symbol !== undefined && (app as unknown as Record<symbol, unknown>)[symbol] === false
+  const symbol = findSymbol(app, 'fastify.canSetNotFoundHandler')
+  return symbol !== undefined && Object.hasOwn(app, symbol) && keptBy<boolean>(app, symbol) === false
 }
