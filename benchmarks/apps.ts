@@ -31,7 +31,7 @@ export const APPS = {
     app.get('/look', { onRequest: lookAtHeaders }, hello)
     app.register(async (scope) => {
       stampByHooks(scope)
-      scope.get('/', hello)
+      scope.get('/stamp', hello)
     })
     return app
   },

@@ -12,7 +12,7 @@ export interface Subject {
 const SHORT = { 'user-agent': 'bench/1.0', accept: '*/*' }
 
 export const PLAIN: Subject = { name: 'Fastify alone', app: 'plain', path: '/' }
-export const HOOKS: Subject = { name: 'JavaScript hooks', app: 'hooks', path: '/' }
+export const HOOKS: Subject = { name: 'JavaScript hooks', app: 'hooks', path: '/stamp' }
 export const NO_FILTER: Subject = { name: 'no filter', app: 'gateway', path: '/' }
 export const STAMP: Subject = { name: 'small filter', app: 'gateway', path: '/stamp' }
 export const GO: Subject = { name: 'Go filter', app: 'gateway', path: '/stamp-go' }

@@ -57,13 +57,12 @@ export class Exchange implements Stream, FilteredExchange {
   responding = false
   /** A response that stands in for one whose body a filter refused before its head was sent. */
   replacement: LocalResponse | undefined
-  /** Milliseconds, when the exchange is over. */
-  duration: number | undefined
   /** Called when a filter answers or resets while the response passes and no filter is at work on it. */
   onInterrupt: (() => void) | undefined
   /** Called when the exchange is over and the response is not complete. */
   onAbort: (() => void) | undefined
   readonly log: FastifyRequest['log']
+  #duration: number | undefined
   readonly #contexts: (HttpContext | undefined)[]
   /** By index of the filter, whether it takes no part, where that has been decided; `undefined`: all do, so far. */
   #out: (boolean | undefined)[] | undefined
@@ -146,6 +145,13 @@ export class Exchange implements Stream, FilteredExchange {
     const { raw } = this.request
     // `inject` makes requests without any.
     return raw.rawTrailers?.length > 0 || (this.hasRequestBody && raw.headers.trailer !== undefined)
+  }
+
+  /** Milliseconds, when the exchange is over: few ask, and the time is not for nothing. */
+  get duration(): number | undefined {
+    if (!this.closed) return undefined
+    this.#duration ??= Date.now() - this.startedAt
+    return this.#duration
   }
 
   get closed(): boolean {
@@ -321,11 +327,15 @@ export class Exchange implements Stream, FilteredExchange {
   close(aborted: boolean): void {
     if (this.closed) return
     this.progress = Progress.Closed
-    this.duration = Date.now() - this.startedAt
     if (this.#responseHeaders !== undefined) this.#responseHeaders.writable = false
     if (this.#requestHeaders !== undefined) this.#requestHeaders.writable = false
     if (aborted) this.onAbort?.()
-    for (const context of this.#contexts) context?.end(aborted)
+    for (const context of this.#contexts) {
+      if (context === undefined) continue
+      context.end(aborted)
+      // What it asks for later is what is true now.
+      if (context.pending) void this.duration
+    }
     this.plan.leave()
   }
 

@@ -16,6 +16,15 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'expect'
 ])
 
+/** A bit for each letter that one begins with: most names need not be looked up. */
+let initials = 0
+for (const name of HOP_BY_HOP) initials |= 1 << (name.charCodeAt(0) & 31)
+
+/** @param name in lower case */
+export function isHopByHop(name: string): boolean {
+  return ((initials >>> (name.charCodeAt(0) & 31)) & 1) === 1 && HOP_BY_HOP.has(name)
+}
+
 /** Copies name, value, … as Node hands them out, the names in lower case. */
 export function withLowerCaseNames(raw: readonly string[]): string[] {
   return raw.map((text, i) => (i % 2 === 0 ? text.toLowerCase() : text))
@@ -48,7 +57,7 @@ export function withoutHopByHop(headers: readonly string[], received: readonly s
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!
     const value = headers[i + 1]!
-    if (HOP_BY_HOP.has(name)) continue
+    if (isHopByHop(name)) continue
     if (named?.has(name) && (received === headers || has(received, name, value))) continue
     kept.push(name, value)
   }

@@ -1,5 +1,5 @@
 import type { LocalResponse } from '../host/index.ts'
-import { HOP_BY_HOP } from './hop-by-hop.ts'
+import { isHopByHop } from './hop-by-hop.ts'
 
 /** What a local response is sent as. */
 export interface LocalMessage {
@@ -16,7 +16,7 @@ export function messageOf(response: LocalResponse, requestType: string = ''): Lo
   const { headers, body } = response
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!
-    if (HOP_BY_HOP.has(name) || name === 'content-length') continue
+    if (isHopByHop(name) || name === 'content-length') continue
     const others = values.get(name)
     if (others === undefined) values.set(name, [headers[i + 1]!])
     else others.push(headers[i + 1]!)

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { HeaderList, isHeader } from '../host/header-map.ts'
-import { HOP_BY_HOP } from './hop-by-hop.ts'
+import { isHopByHop } from './hop-by-hop.ts'
 import { forgetContentType } from './route-context.ts'
 
 const COLON = 58
@@ -52,13 +52,13 @@ export class RequestHeaders extends HeaderList {
   override get size(): number {
     if (this.isBuilt) return super.size
     const { rawHeaders, headers } = this.#raw
-    const shape = shapeOf(rawHeaders)
-    if (shape !== undefined && hasShape(shape, headers, this.#shown ?? NOTHING)) {
-      return this.#added === undefined ? shape.size : shape.size + this.#added.length / 2
+    // HTTP/2 has the pseudo-headers among the others.
+    if (headers[':path'] === undefined && saysWhatCame(headers, rawHeaders, this.#shown ?? NOTHING)) {
+      const listed = (rawHeaders.length + (this.#added ?? NOTHING).length) / 2
+      return PSEUDO_HEADERS.length + (headers.host === undefined ? listed : listed - 1)
     }
     const size = super.size
     this.list = undefined
-    if (this.#added === undefined) keepShape(rawHeaders, headers, size)
     return size
   }
 
@@ -169,7 +169,7 @@ export class RequestHeaders extends HeaderList {
     if (values.length === 0) {
       // The framing of what comes from the client stays the parser's business: by it Fastify knows that there is a body.
       if (name !== 'transfer-encoding' && name !== 'content-length') delete headers[name]
-    } else if (!HOP_BY_HOP.has(name) && name !== 'content-length') {
+    } else if (!isHopByHop(name) && name !== 'content-length') {
       headers[name] = grouped(name, values)
     }
   }
@@ -207,7 +207,7 @@ function grouped(name: string, values: readonly string[]): string | string[] {
 
 /** Whether the list and `headers` are to say the same: not of framing, and not of pseudo-headers. */
 function isShown(name: string): boolean {
-  return !HOP_BY_HOP.has(name) && name !== 'content-length' && name !== 'host' && name.charCodeAt(0) !== COLON
+  return !isHopByHop(name) && name !== 'content-length' && name !== 'host' && name.charCodeAt(0) !== COLON
 }
 
 /** Whether a header may be added to `headers` alone, where there is none of its name. */
@@ -215,50 +215,25 @@ function isPlain(name: string): boolean {
   return isShown(name) && name !== 'content-type' && name !== 'set-cookie'
 }
 
-/** Which headers a request had, and how many entries its list: a client sends the same ones again and again. */
-interface Shape {
-  /** As they came */
-  readonly names: readonly string[]
-  /** Of `headers`, which hooks may have changed */
-  readonly keys: readonly string[]
-  readonly size: number
-}
-
 const NOTHING: readonly string[] = []
-/** The last one for each number of headers, up to a power of two. */
-const SHAPES = 64
-const shapes: (Shape | undefined)[] = new Array(SHAPES).fill(undefined)
 
-const slotOf = (rawHeaders: readonly string[]): number => (rawHeaders.length >> 1) & (SHAPES - 1)
-
-function shapeOf(rawHeaders: readonly string[]): Shape | undefined {
-  const shape = shapes[slotOf(rawHeaders)]
-  if (shape === undefined) return undefined
-  const { names } = shape
-  if (names.length * 2 !== rawHeaders.length) return undefined
-  for (let i = 0; i < names.length; i++) if (names[i] !== rawHeaders[i * 2]) return undefined
-  return shape
-}
-
-/** @param added name, value, …, which came to `headers` last */
-function hasShape({ keys }: Shape, headers: FastifyRequest['raw']['headers'], added: readonly string[]): boolean {
-  let i = 0
-  for (const key in headers) {
-    const value = headers[key]
-    const at = (i - keys.length) * 2
-    // Of a list there is an entry for each.
-    if (at < 0 ? key !== keys[i] || typeof value !== 'string' : key !== added[at] || value !== added[at + 1])
-      return false
-    i++
+/**
+ * Whether `headers` is what came, each header once, and what was added: Node puts the values there in their order.
+ *
+ * @param added name, value, …
+ */
+function saysWhatCame(
+  headers: FastifyRequest['raw']['headers'],
+  rawHeaders: readonly string[],
+  added: readonly string[]
+): boolean {
+  const { length } = rawHeaders
+  let i = 1
+  for (const name in headers) {
+    if (headers[name] !== (i < length ? rawHeaders[i] : added[i - length])) return false
+    i += 2
   }
-  return i === keys.length + added.length / 2
-}
-
-function keepShape(rawHeaders: readonly string[], headers: FastifyRequest['raw']['headers'], size: number): void {
-  const names = rawHeaders.filter((_, i) => i % 2 === 0)
-  // How many entries repeated ones have depends on their values.
-  if (new Set(names.map((name) => name.toLowerCase())).size < names.length) return
-  shapes[slotOf(rawHeaders)] = { names, keys: Object.keys(headers), size }
+  return i - 1 === length + added.length
 }
 
 function indexOfName(list: readonly string[], name: string): number {

@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import { HeaderList, isHeader } from '../host/header-map.ts'
-import { HOP_BY_HOP } from './hop-by-hop.ts'
+import { isHopByHop } from './hop-by-hop.ts'
 import { isBuffered } from './payload.ts'
 import { replyHeaders } from './route-context.ts'
 
@@ -64,9 +64,11 @@ export class ResponseHeaders extends HeaderList {
     if (!this.#prepare()) return false
     const reply = this.#reply
     if (this.isBuilt || !this.writable || !isPlain(name)) return super.add(name, value)
-    const present: unknown = reply.getHeader(name)
+    const present = replyHeaders(reply)[name]
     // What stands on Node's response is for the list, and so is what is no text.
-    if (present !== undefined && (!isText(present) || replyHeaders(reply)[name] !== present)) {
+    if (present === undefined) {
+      if (reply.raw.hasHeader(name)) return super.add(name, value)
+    } else if (!isText(present)) {
       return super.add(name, value)
     }
     if (!isHeader(name, value)) return false
@@ -106,7 +108,7 @@ export class ResponseHeaders extends HeaderList {
     }
     const values = this.getAll(name)
     // The framing is Fastify's business; a filter may only take a length away, since it will change the body.
-    if (values.length > 0 && (HOP_BY_HOP.has(name) || name === 'content-length')) return
+    if (values.length > 0 && (isHopByHop(name) || name === 'content-length')) return
     removeHeader(reply, name)
     if (values.length === 1) reply.header(name, values[0])
     else if (values.length > 1) reply.header(name, values)
@@ -134,7 +136,7 @@ export class ResponseHeaders extends HeaderList {
 
 /** Whether a header may be added to the reply alone, where there is none of its name. */
 function isPlain(name: string): boolean {
-  return name.charCodeAt(0) !== COLON && name !== 'content-length' && name !== 'set-cookie' && !HOP_BY_HOP.has(name)
+  return name.charCodeAt(0) !== COLON && name !== 'content-length' && name !== 'set-cookie' && !isHopByHop(name)
 }
 
 function hasHighByte(value: string): boolean {

@@ -1,6 +1,7 @@
 import { queueMicrotask } from '../real-time.ts'
 import type { Instance } from './instance.ts'
 import type { PluginContext } from './plugin-context.ts'
+import type { Stream } from './stream.ts'
 
 /** How long a context whose `proxy_on_done` answered false may take until it calls `proxy_done`. */
 const DONE_GRACE_MS = 5000
@@ -12,6 +13,8 @@ const DONE_GRACE_MS = 5000
 export abstract class Context {
   readonly instance: Instance
   readonly id: number
+  /** Of an HTTP context, and of no other. */
+  readonly stream: Stream | undefined
   /** The plugin context that this one belongs to; a plugin context's own is itself. */
   abstract readonly root: PluginContext
   /** Set when the end has begun. */
@@ -20,9 +23,10 @@ export abstract class Context {
   #pending: (() => void) | undefined
   #deleted = false
 
-  constructor(instance: Instance, id: number) {
+  constructor(instance: Instance, id: number, stream?: Stream) {
     this.instance = instance
     this.id = id
+    this.stream = stream
   }
 
   /** Whether the end has begun and waits for the module to call `proxy_done`. */

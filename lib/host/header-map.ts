@@ -41,6 +41,23 @@ const PSEUDO_VALUES: Record<string, RegExp> = {
 
 /** Whether HTTP allows the name (in lower case) and the value; for a pseudo-header, whether the value has its form. */
 export function isHeader(name: string, value: string): boolean {
+  const slot = (name.length + (value.length << 3)) & (KNOWN - 1)
+  if (knownNames[slot] === name && knownValues[slot] === value) return true
+  if (!isAllowed(name, value)) return false
+  if (name.length <= MAX_KNOWN && value.length <= MAX_KNOWN) {
+    knownNames[slot] = name
+    knownValues[slot] = value
+  }
+  return true
+}
+
+/** Filters write the same few headers again and again: those that were found good last, a power of two of them. */
+const KNOWN = 64
+const MAX_KNOWN = 64
+const knownNames: (string | undefined)[] = new Array(KNOWN).fill(undefined)
+const knownValues: (string | undefined)[] = new Array(KNOWN).fill(undefined)
+
+function isAllowed(name: string, value: string): boolean {
   if (name.charCodeAt(0) === 58 /* : */) return PSEUDO_VALUES[name]?.test(value) ?? false
   return name !== '' && hasOnly(IN_NAME, name) && hasOnly(IN_VALUE, value)
 }

@@ -28,7 +28,7 @@ export type Pending<T> = T | Promise<T>
  */
 export class HttpContext extends Context {
   readonly root: PluginContext
-  readonly stream: Stream
+  declare readonly stream: Stream
   /** What buffer 0 and 1 are, in the body callbacks and while paused from them. */
   requestBody: Body | undefined
   responseBody: Body | undefined
@@ -60,9 +60,8 @@ export class HttpContext extends Context {
   #deletedWithCalls = false
 
   constructor(root: PluginContext, id: number, stream: Stream) {
-    super(root.instance, id)
+    super(root.instance, id, stream)
     this.root = root
-    this.stream = stream
   }
 
   create(): void {

@@ -21,31 +21,36 @@ import { StandardStreams } from './wasi/standard-streams.ts'
 
 export type Callback = (a?: number, b?: number, c?: number, d?: number, e?: number) => number
 
+type CallbackName = keyof typeof NO_CALLBACKS
+type Callbacks = { readonly [Name in CallbackName]: Callback | undefined }
+
+/** Each instance has a copy: an object that is filled name by name would be a table to the engine, which is slow to read. */
+const NO_CALLBACKS = {
+  proxy_on_context_create: undefined,
+  proxy_on_vm_start: undefined,
+  proxy_on_configure: undefined,
+  proxy_on_tick: undefined,
+  proxy_on_queue_ready: undefined,
+  proxy_on_foreign_function: undefined,
+  proxy_on_request_headers: undefined,
+  proxy_on_request_body: undefined,
+  proxy_on_request_trailers: undefined,
+  proxy_on_response_headers: undefined,
+  proxy_on_response_body: undefined,
+  proxy_on_response_trailers: undefined,
+  proxy_on_http_call_response: undefined,
+  proxy_on_grpc_receive_initial_metadata: undefined,
+  proxy_on_grpc_receive: undefined,
+  proxy_on_grpc_receive_trailing_metadata: undefined,
+  proxy_on_grpc_close: undefined,
+  proxy_on_done: undefined,
+  proxy_on_log: undefined,
+  proxy_on_delete: undefined
+}
 /** The exports of a module that the host calls; those that it lacks are skipped. */
-export const CALLBACKS = [
-  'proxy_on_context_create',
-  'proxy_on_vm_start',
-  'proxy_on_configure',
-  'proxy_on_tick',
-  'proxy_on_queue_ready',
-  'proxy_on_foreign_function',
-  'proxy_on_request_headers',
-  'proxy_on_request_body',
-  'proxy_on_request_trailers',
-  'proxy_on_response_headers',
-  'proxy_on_response_body',
-  'proxy_on_response_trailers',
-  'proxy_on_http_call_response',
-  'proxy_on_grpc_receive_initial_metadata',
-  'proxy_on_grpc_receive',
-  'proxy_on_grpc_receive_trailing_metadata',
-  'proxy_on_grpc_close',
-  'proxy_on_done',
-  'proxy_on_log',
-  'proxy_on_delete'
-] as const
+export const CALLBACKS: readonly CallbackName[] = Object.keys(NO_CALLBACKS) as CallbackName[]
 /** What those return that do nothing and need not be called: their answer is what is assumed without them. */
-const NOT_CALLED: Partial<Record<(typeof CALLBACKS)[number], number>> = {
+const NOT_CALLED: Partial<Record<CallbackName, number>> = {
   proxy_on_context_create: 0,
   proxy_on_request_headers: 0,
   proxy_on_response_headers: 0,
@@ -53,7 +58,6 @@ const NOT_CALLED: Partial<Record<(typeof CALLBACKS)[number], number>> = {
   proxy_on_log: 0,
   proxy_on_delete: 0
 }
-type Callbacks = { readonly [Name in (typeof CALLBACKS)[number]]: Callback | undefined }
 
 /** Is told of the failure of an instance, and answers what follows from it, for the log. */
 export type OnFailure = (instance: Instance) => string
@@ -140,7 +144,7 @@ export class Instance {
       this.#starting = false
     }
     this.standardStreams.flush()
-    const callbacks: Record<string, unknown> = {}
+    const callbacks: Record<string, unknown> = { ...NO_CALLBACKS }
     for (const name of CALLBACKS) {
       const constant = module.trivial.get(name)
       callbacks[name] = constant !== undefined && constant === NOT_CALLED[name] ? undefined : exports[name]
@@ -158,7 +162,8 @@ export class Instance {
   /** The stream that host functions act on, when they act on one. */
   get activeHttpContext(): HttpContext | undefined {
     const { active } = this
-    return active instanceof HttpContext ? active : undefined
+    // Every host function asks for it, and `instanceof` looks at the prototypes.
+    return active?.stream === undefined ? undefined : (active as HttpContext)
   }
 
   /** Where a line of the active context goes: to its request's logger when there is a request. */

@@ -90,7 +90,8 @@ export class Memory {
     if (length > MAX_KEPT || length <= 0) return this.latin1(pointer, length)?.toLowerCase()
     const kept = this.#textAt(pointer, length)
     if (kept === undefined) return undefined
-    kept.name ??= kept.text.toLowerCase()
+    // As the key of an object, which is found by its address.
+    kept.name ??= Object.keys({ [kept.text.toLowerCase()]: undefined })[0]!
     return kept.name
   }
 

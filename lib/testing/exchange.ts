@@ -1,5 +1,5 @@
 import { FST_WASM_EXCHANGE_STALLED } from '../errors.ts'
-import { HOP_BY_HOP } from '../gateway/hop-by-hop.ts'
+import { isHopByHop } from '../gateway/hop-by-hop.ts'
 import type { HttpContext } from '../host/index.ts'
 import type { FilterAction, TestRun } from './exchange-run.ts'
 import type { RecordedGrpcCall } from './grpc-upstreams.ts'
@@ -46,7 +46,7 @@ export class Exchange {
     const { requestHeaders, requestBody, sentBody, requestTrailers } = stream
     const bytes = requestBody?.bytes ?? sentBody
     const headers = headersOf(requestHeaders.entries())
-    for (const name of Object.keys(headers)) if (HOP_BY_HOP.has(name)) delete headers[name]
+    for (const name of Object.keys(headers)) if (isHopByHop(name)) delete headers[name]
     // The length is that of the body, whatever a filter says.
     if (bytes.length > 0) headers['content-length'] = String(bytes.length)
     return {
@@ -67,7 +67,7 @@ export class Exchange {
     const { responseHeaders, responseTrailers } = stream
     const bytes = Buffer.concat(chunks)
     const headers = headersOf(responseHeaders.entries())
-    for (const name of Object.keys(headers)) if (HOP_BY_HOP.has(name)) delete headers[name]
+    for (const name of Object.keys(headers)) if (isHopByHop(name)) delete headers[name]
     return {
       status: hasResponse ? Number(responseHeaders.get(':status')) : 0,
       headers,

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { Exchange } from '../exchange.ts'
-import { HOP_BY_HOP, withoutHopByHop } from '../hop-by-hop.ts'
+import { isHopByHop, withoutHopByHop } from '../hop-by-hop.ts'
 import { errorResponse } from '../local-message.ts'
 import { abortResponse } from '../local-response.ts'
 import { asGatewayError } from './client.ts'
@@ -23,7 +23,7 @@ export function passTrailers(
     for (let i = 0; i < from.trailers.length; i += 2) {
       const name = from.trailers[i]!
       // Framing has no place behind the body that it frames (RFC 9110 §6.5.1).
-      if (!HOP_BY_HOP.has(name) && name !== 'content-length') trailers.push([name, from.trailers[i + 1]!])
+      if (!isHopByHop(name) && name !== 'content-length') trailers.push([name, from.trailers[i + 1]!])
     }
     if (trailers.length === 0) return
     if (reply.request.raw.httpVersionMajor === 2) reply.raw.addTrailers(grouped(trailers) as never)

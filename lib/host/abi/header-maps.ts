@@ -15,15 +15,17 @@ export function headerMaps(instance: Instance): HostFunctions {
   const { memory } = instance
 
   function mapOf(type: number): HeaderMap | undefined {
+    if (type === MapType.HttpRequestHeaders) return instance.active?.stream?.requestHeaders
+    if (type === MapType.HttpResponseHeaders) return instance.active?.stream?.responseHeaders
+    return seldomMapOf(type)
+  }
+
+  function seldomMapOf(type: number): HeaderMap | undefined {
     switch (type) {
-      case MapType.HttpRequestHeaders:
-        return instance.activeHttpContext?.stream.requestHeaders
-      case MapType.HttpResponseHeaders:
-        return instance.activeHttpContext?.stream.responseHeaders
       case MapType.HttpRequestTrailers:
-        return instance.activeHttpContext?.stream.requestTrailers
+        return instance.active?.stream?.requestTrailers
       case MapType.HttpResponseTrailers:
-        return instance.activeHttpContext?.stream.responseTrailers
+        return instance.active?.stream?.responseTrailers
       case MapType.GrpcReceiveInitialMetadata:
         return metadata(instance.active?.root.grpcReceived.initialMetadata)
       case MapType.GrpcReceiveTrailingMetadata:
