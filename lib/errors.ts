@@ -46,10 +46,9 @@ export const FST_WASM_FILE_UNREADABLE: WasmErrorConstructor<[string, string, str
 >('FST_WASM_FILE_UNREADABLE', 'plugin [%s]: the file %s cannot be read: %s')
 
 /** The bytes are no WebAssembly module, or one that this host cannot load. */
-export const FST_WASM_MODULE_INVALID: WasmErrorConstructor<[string, string]> = createError<[string, string, Cause?]>(
-  'FST_WASM_MODULE_INVALID',
-  'plugin [%s]: not a Proxy-Wasm module that can be loaded: %s'
-)
+export const FST_WASM_MODULE_INVALID: WasmErrorConstructor<[string, string, string]> = createError<
+  [string, string, string, Cause?]
+>('FST_WASM_MODULE_INVALID', 'plugin [%s]: %s is not a Proxy-Wasm module that can be loaded: %s')
 
 /** The module is not the one that the plugin's `sha256` names. */
 export const FST_WASM_DIGEST_MISMATCH: WasmErrorConstructor<[string, string, string, string]> = createError<
@@ -57,9 +56,11 @@ export const FST_WASM_DIGEST_MISMATCH: WasmErrorConstructor<[string, string, str
 >('FST_WASM_DIGEST_MISMATCH', 'plugin [%s]: the module %s is refused: its SHA-256 digest is %s, and `sha256` wants %s')
 
 /** The module exports no ABI version of Proxy-Wasm that this host knows. */
-export const FST_WASM_ABI_UNKNOWN: WasmErrorConstructor<[string, string]> = createError<[string, string, Cause?]>(
+export const FST_WASM_ABI_UNKNOWN: WasmErrorConstructor<[string, string, string]> = createError<
+  [string, string, string, Cause?]
+>(
   'FST_WASM_ABI_UNKNOWN',
-  'plugin [%s]: the module exports no function proxy_abi_version_0_1_0, _0_2_0 or _0_2_1 (it exports %s); ' +
+  'plugin [%s]: %s exports no function proxy_abi_version_0_1_0, _0_2_0 or _0_2_1 (it exports %s); ' +
     'was it built with a Proxy-Wasm SDK?'
 )
 

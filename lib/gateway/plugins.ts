@@ -77,7 +77,7 @@ export async function loadPlugins(
 ): Promise<Map<string, Plugin>> {
   for (const { module } of before.values()) modules.set(keyOf(module.digest, module.limits), Promise.resolve(module))
   const load = async (declaration: PluginDeclaration): Promise<[string, Plugin]> => {
-    const { name } = declaration
+    const { name, file } = declaration
     const bytes = declaration.module ?? (await read(declaration))
     const digest = digestOf(bytes)
     checkDigest(declaration, digest)
@@ -89,7 +89,7 @@ export async function loadPlugins(
     if (isSame && hasSettings(previous, settings)) return [name, previous]
     let module = modules.get(key)
     if (module === undefined) {
-      module = loadModule(name, bytes, limits)
+      module = loadModule(name, bytes, limits, file && resolve(file))
       modules.set(key, module)
     }
     return [name, new Plugin(await module, settings)]

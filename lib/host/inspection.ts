@@ -48,7 +48,7 @@ export async function inspectModule(bytes: Uint8Array): Promise<Inspection> {
   let problem: string | null = null
   let abiVersion: AbiVersion | null = null
   try {
-    abiVersion = (await loadModule('', bytes)).abiVersion
+    abiVersion = (await loadModule('', bytes, undefined, 'it')).abiVersion
   } catch (error) {
     problem = (error as Error).message.replace(/^plugin \[\]: /, '')
   }

@@ -71,12 +71,14 @@ export const DEFAULT_MODULE_LIMITS: ModuleLimits = { stoppable: true, memoryMib:
  *
  * @param name the plugin, for the error
  * @param limits what is compiled into it; by default it can be stopped, and have 1024 MiB
+ * @param origin where the bytes come from, for the error
  * @throws FST_WASM_MODULE_INVALID, FST_WASM_ABI_UNKNOWN
  */
 export async function loadModule(
   name: string,
   bytes: Uint8Array,
-  limits: ModuleLimits = DEFAULT_MODULE_LIMITS
+  limits: ModuleLimits = DEFAULT_MODULE_LIMITS,
+  origin: string = 'what was given'
 ): Promise<Module> {
   let compiled: WebAssembly.Module
   let instrumented: Instrumented
@@ -91,7 +93,7 @@ export async function loadModule(
   } catch (error) {
     const { message } = error as Error
     const reason = error instanceof Unsupported ? `it has what this host does not run: ${message}` : message
-    throw new FST_WASM_MODULE_INVALID(name, reason, { cause: error as Error })
+    throw new FST_WASM_MODULE_INVALID(name, origin, reason, { cause: error as Error })
   }
 
   const functions = new Set<string>()
@@ -103,11 +105,12 @@ export async function loadModule(
   const marker = ABI_MARKERS.find(([exported]) => functions.has(exported))
   if (marker === undefined) {
     const found = [...functions].filter((exported) => exported.startsWith('proxy_abi_version_'))
-    throw new FST_WASM_ABI_UNKNOWN(name, found.length > 0 ? found.join(', ') : 'no proxy_abi_version_…')
+    throw new FST_WASM_ABI_UNKNOWN(name, origin, found.length > 0 ? found.join(', ') : 'no proxy_abi_version_…')
   }
   if (!functions.has('proxy_on_memory_allocate') && !functions.has('malloc')) {
     throw new FST_WASM_MODULE_INVALID(
       name,
+      origin,
       'it exports neither proxy_on_memory_allocate nor malloc, so no data could be handed to it'
     )
   }
@@ -116,6 +119,7 @@ export async function loadModule(
   if (other !== undefined) {
     throw new FST_WASM_MODULE_INVALID(
       name,
+      origin,
       `it imports the ${other.kind} ${other.module}.${other.name}; a host gives functions and memory only`
     )
   }
@@ -123,7 +127,7 @@ export async function loadModule(
     .filter(({ kind }) => kind === 'memory')
     .map((memory, i) => ({ ...memory, ...instrumented.importedMemories[i]! }))
   if (!hasMemory && importedMemories.length === 0) {
-    throw new FST_WASM_MODULE_INVALID(name, 'it neither exports nor imports a memory')
+    throw new FST_WASM_MODULE_INVALID(name, origin, 'it neither exports nor imports a memory')
   }
   return {
     compiled,

@@ -124,7 +124,7 @@ test('references to nothing and modules that are missing are all told', async (t
   assert.match(stdout, / {2}error {4}routes\.arr_2\.upstream_id: there is no upstream/)
   assert.match(stdout, / {2}error {4}admin\.allow_admin: "everybody" is no IP address/)
   assert.match(stdout, /^gone\n {2}error {4}the file .*gone\.wasm/m)
-  assert.match(stdout, /^text\n {2}error {4}not a Proxy-Wasm module/m)
+  assert.match(stdout, /^text\n {2}error {4}.*a\.yaml is not a Proxy-Wasm module/m)
   assert.match(stdout, /^wasm_log\n {2}module .*\n {2}ok {7}routes\.arr_2$/m)
   assert.ok(stdout.endsWith('not ok: 3 errors, 2 modules not loaded\n'))
 })
