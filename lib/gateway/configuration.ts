@@ -39,6 +39,7 @@ export class Configuration implements AdminTarget {
   readonly plans: Plans
   #options: Options
   #declared: Resources | undefined
+  #turnOf: (route: string) => number = () => 0
   #resources: Resources | undefined
   #plugins: ReadonlyMap<string, Plugin> = new Map()
   readonly #standing: StandingContexts = new StandingContexts()
@@ -142,12 +143,12 @@ export class Configuration implements AdminTarget {
     const value = update(current)
     // What is declared is in effect, and what is stored as well is not.
     const next = this.isDeclared(kind, id) ? this.resources : withResource(this.resources, kind, id, value)
-    const commit = this.plans.prepare(next, this.#plugins)
+    const commit = this.plans.prepare(next, this.#plugins, this.#turnOf)
     const kept = await this.#store.write(kind, id, value, current?.modifiedIndex ?? 0)
-    commit()
-    this.#resources = next
     if (value === undefined) objects.delete(id)
     else objects.set(id, kept)
+    commit()
+    this.#resources = next
     if (current !== undefined) this.#refused.delete(current)
     this.#leftOut.delete(nameOf({ kind, id }))
     return kept
@@ -225,7 +226,7 @@ export class Configuration implements AdminTarget {
       },
       dangling: (change, error) => this.#logDangling(change as StoredResource, error)
     })
-    this.plans.prepare(next, this.#plugins)()
+    this.plans.prepare(next, this.#plugins, this.#turnOf)()
     this.#resources = next
     for (const change of changes) {
       this.#refused.delete(change as StoredResource)
@@ -317,14 +318,26 @@ export class Configuration implements AdminTarget {
         this.#log.info({ ready, of }, `modules are compiled: ${ready} of ${of} plugins are ready`)
       })
     })
-    const commit = this.plans.prepare(resources, plugins)
+    const turnOf = this.#turnsWith(declared)
+    const commit = this.plans.prepare(resources, plugins, turnOf)
     commit()
     for (const { name, fail } of resources.plugins.values()) plugins.get(name)!.failsOpen = fail === 'open'
     this.#standing.update(resources, plugins)
     this.#declared = declared
+    this.#turnOf = turnOf
     this.#resources = resources
     this.#plugins = plugins
     this.#refused = refused
+  }
+
+  /**
+   * The turns of routes: those that are declared, as they stand there, and then those that are stored, the oldest first. So they
+   * are the same in all processes, in whatever order these have come to know them.
+   */
+  #turnsWith({ routes }: Resources): (route: string) => number {
+    const stored = this.#stored.get('routes')!
+    const declared = new Map([...routes.keys()].map((id, i) => [id, i - routes.size]))
+    return (id) => declared.get(id) ?? stored.get(id)?.createdIndex ?? Number.MAX_SAFE_INTEGER
   }
 
   /** What is stored, with what stands in place of what is left out. */

@@ -32,6 +32,12 @@ interface Owner {
   state: OwnerState
 }
 
+/** A route of the gateway. */
+interface RouteOwner extends Owner {
+  /** When it is tried, of those that are alike. */
+  turn: number
+}
+
 /** A route of the application. The same `config.wasm` may stand on several, and is that of few: they are a chain. */
 interface DeclaredOwner extends Owner {
   readonly url: string
@@ -78,7 +84,7 @@ export class Plans {
   /** By `config.wasm` and url: that is what owns plugin contexts, so a GET and its HEAD share them. */
   readonly #declared: Map<object, DeclaredOwner | undefined> = new Map()
   /** The gateway's own routes, by id. */
-  #routes: Map<string, Owner> = new Map()
+  #routes: Map<string, RouteOwner> = new Map()
   readonly #table: RouteTable<Owner, FastifyRequest> = new RouteTable()
   /** How many plans hold a filter. */
   readonly #holders: Map<Filter, number> = new Map()
@@ -177,10 +183,12 @@ export class Plans {
    *
    * @param resources checked, with the same objects in it where nothing has changed. The gateway's own routes may refer
    *   to what is not there; those of the application may not
+   * @param turnOf of two of the gateway's routes that match the same with the same priority, the one with the lower turn is
+   *   tried first. Of new ones it is asked when the change takes effect
    * @returns what puts it into effect
    * @throws FST_WASM_OPTIONS_INVALID, FST_WASM_REFERENCE_UNKNOWN with everything that is wrong
    */
-  prepare(resources: Resources, plugins: ReadonlyMap<string, Plugin>): () => void {
+  prepare(resources: Resources, plugins: ReadonlyMap<string, Plugin>, turnOf: (route: string) => number): () => void {
     const before = this.#stage
     const globals = this.#globals(resources, plugins)
     const all =
@@ -190,16 +198,16 @@ export class Plans {
     const stage: Stage = { resources, plugins, globals, all, upstreams: new Map(before.upstreams) }
     const problems = new Problems()
     const states = new Map<Owner, OwnerState>()
-    const routes = new Map<string, Owner>()
+    const routes = new Map<string, RouteOwner>()
     const definitions = new Map<string, RouteDefinition<Owner, FastifyRequest> | undefined>()
     for (const [id, route] of resources.routes) {
       const known = this.#routes.get(id)
       problems.attempt(() => {
         const state = this.#prepare(stage, `routes.${id}`, route, known?.state, true)
-        const owner = known ?? { place: `routes.${id}`, state }
+        const owner = known ?? { place: `routes.${id}`, state, turn: 0 }
         routes.set(id, owner)
-        if (known !== undefined && known.state === state) return
-        states.set(owner, state)
+        if (known?.state !== state) states.set(owner, state)
+        else if (known.turn === turnOf(id)) return
         const definition = routeDefinition(route, state.references.service, `routes.${id}`, owner)
         definitions.set(id, route.status === 0 ? undefined : definition)
       })
@@ -238,8 +246,10 @@ export class Plans {
       }
       this.#routes = routes
       for (const [id, definition] of definitions) {
+        const owner = routes.get(id)!
+        owner.turn = turnOf(id)
         if (definition === undefined) this.#table.delete(id)
-        else this.#table.set(id, definition)
+        else this.#table.set(id, definition, owner.turn)
       }
       for (const [owner, state] of states) {
         this.#hold(state.plan)

@@ -140,6 +140,22 @@ test('routes of the application follow the services, plugin_configs and upstream
   assert.equal((await request(`${url}/own`)).headers['x-hello'], 'new')
 })
 
+test('a reload puts routes that are alike into the order in which they stand', async (t) => {
+  const routeOf = async (id: string) => {
+    const { node } = await startUpstream(t, (app) => app.get('/', async () => id))
+    return { id, uri: '/', upstream: { nodes: { [node]: 1 } } }
+  }
+  const [one, two] = [await routeOf('one'), await routeOf('two')]
+  const { app, url } = await startApp(t, { routes: [two] }, () => {})
+  for (const [routes, expected] of [
+    [[one, two], 'one'],
+    [[two, one], 'two']
+  ] as const) {
+    await app.wasmGateway.reload({ routes: [...routes] })
+    assert.equal((await request(url)).text, expected)
+  }
+})
+
 test('two hundred reloads under load lose no request and leave no context of before', async (t) => {
   const { node } = await upstreamOf(t)
   const { app, url, filterLog } = await startApp(t, optionsOf(node, hello('0')), () => {})

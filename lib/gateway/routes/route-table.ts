@@ -25,9 +25,9 @@ export interface Target {
 }
 
 interface Candidate<Entry, Request> {
+  readonly id: string
   readonly definition: RouteDefinition<Entry, Request>
-  /** Of two with the same priority the one that was set first is tried first. */
-  readonly order: number
+  readonly turn: number
 }
 
 /** Sorted: the one to be tried first is the first. Copied when it changes: a list that grows takes room for more. */
@@ -49,11 +49,14 @@ export class RouteTable<Entry, Request> {
   readonly #prefixes: Prefixes<Hosts<Entry, Request>> = new Prefixes()
   /** How many routes use a wildcard host, reversed: `moc.oof.`, and the host as it is written. */
   readonly #wildcards: Prefixes<{ readonly host: string; routes: number }> = new Prefixes()
-  #lastOrder = 0
 
-  /** Adds a route, or replaces the one with this id, which keeps its turn among those of the same priority. */
-  set(id: string, definition: RouteDefinition<Entry, Request>): void {
-    const route = { definition, order: this.#routes.get(id)?.order ?? ++this.#lastOrder }
+  /**
+   * Adds a route, or replaces the one with this id.
+   *
+   * @param turn of two with the same priority the one with the lower turn is tried first
+   */
+  set(id: string, definition: RouteDefinition<Entry, Request>, turn: number): void {
+    const route = { id, definition, turn }
     this.delete(id)
     this.#routes.set(id, route)
     for (const host of hostsOf(definition)) {
@@ -154,18 +157,19 @@ function first<Entry, Request>(
 
 /** Where a route stands in the list, or would. */
 function placeOf<Entry, Request>(route: Candidate<Entry, Request>, candidates: Candidates<Entry, Request>): number {
-  const { priority } = route.definition
   let low = 0
   let high = candidates.length
   while (low < high) {
     const middle = (low + high) >>> 1
-    const other = candidates[middle]!
-    const isBefore =
-      other.definition.priority === priority ? other.order < route.order : other.definition.priority > priority
-    if (isBefore) low = middle + 1
+    if (isBefore(candidates[middle]!, route)) low = middle + 1
     else high = middle
   }
   return low
+}
+
+function isBefore<Entry, Request>(a: Candidate<Entry, Request>, b: Candidate<Entry, Request>): boolean {
+  if (a.definition.priority !== b.definition.priority) return a.definition.priority > b.definition.priority
+  return a.turn === b.turn ? a.id < b.id : a.turn < b.turn
 }
 
 function reverse(text: string): string {

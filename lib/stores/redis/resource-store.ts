@@ -69,7 +69,7 @@ export class RedisResourceStore implements ResourceStore {
     this.#subscriber.on('ready', () => this.#subscribe())
     this.#subscriber.on('message', () => this.#onChange())
     const { written } = await this.changes()
-    return [...written].sort((a, b) => a.createdIndex - b.createdIndex)
+    return [...written]
   }
 
   async write(
@@ -137,6 +137,8 @@ export class RedisResourceStore implements ResourceStore {
         this.#log.error({}, `the stored object ${name} is left out: ${reason}`)
       }
     }
+    // Redis has them in no order.
+    written.sort((a, b) => a.createdIndex - b.createdIndex)
     return { written, deleted }
   }
 

@@ -164,8 +164,8 @@ test('of several objects that are missing the one counts that a request would ne
 test('a change cannot fail any more when a route of the application has come to need what it takes away', async () => {
   const plans = new Plans(new RecordingLogger())
   const resources = loadResources(checkOptions({ services: [{ id: 's', plugins: {} }] }), [])
-  plans.prepare(resources, new Map())()
-  const commit = plans.prepare(loadResources(checkOptions({}), []), new Map())
+  plans.prepare(resources, new Map(), () => 0)()
+  const commit = plans.prepare(loadResources(checkOptions({}), []), new Map(), () => 0)
   const config = { url: '/own', wasm: { service_id: 's' } }
   assert.ok(plans.of(config))
   commit()

@@ -21,7 +21,7 @@ function define(entry: string, { methods, ...pieces }: Pieces): Definition {
 
 function tableOf(routes: Record<string, Pieces>): RouteTable<string, string> {
   const table = new RouteTable<string, string>()
-  for (const [id, pieces] of Object.entries(routes)) table.set(id, define(id, pieces))
+  for (const [i, [id, pieces]] of Object.entries(routes).entries()) table.set(id, define(id, pieces), i)
   return table
 }
 
@@ -166,14 +166,14 @@ test('a candidate whose other conditions do not hold is passed over: by the next
   for (const [i, entry] of expected.entries()) assert.equal(find(table, 'GET h/a/b', '12345'.slice(0, i)), entry)
 })
 
-test('a replaced route keeps its turn, and is found where it is now and no longer where it was', () => {
+test('a replaced route is found where it is now and no longer where it was', () => {
   const table = tableOf({ one: { uris: ['/a', '/b*'] }, two: { uris: ['/a', '/b*', '/c'] } })
-  table.set('one', define('new one', { uris: ['/a', '/c'], hosts: [] }))
+  table.set('one', define('new one', { uris: ['/a', '/c'], hosts: [] }), 0)
   assert.deepEqual(
     ['GET h/a', 'GET h/b', 'GET h/c'].map((target) => find(table, target)),
     ['new one', 'two', 'new one']
   )
-  table.set('one', define('hosted', { uris: ['/a'], hosts: ['*.com'] }))
+  table.set('one', define('hosted', { uris: ['/a'], hosts: ['*.com'] }), 0)
   assert.equal(find(table, 'GET h/a'), 'two')
   assert.equal(find(table, 'GET h.com/a'), 'hosted')
   table.delete('one')
@@ -181,6 +181,24 @@ test('a replaced route keeps its turn, and is found where it is now and no longe
   assert.equal(find(table, 'GET h.com/a'), 'two')
   table.delete('two')
   assert.equal(find(table, 'GET h.com/a'), undefined)
+})
+
+test('of routes that are alike the one with the lowest turn is found, in whatever order they were set', () => {
+  const table = new RouteTable<string, string>()
+  const found = () => find(table, 'GET h/a')
+  for (const [id, turn] of [
+    ['b', 3],
+    ['c', 2],
+    ['a', 3]
+  ] as const)
+    table.set(id, define(id, { uris: ['/a'] }), turn)
+  assert.equal(found(), 'c')
+  table.set('c', define('c', { uris: ['/a'] }), 4)
+  assert.equal(found(), 'a')
+  table.delete('a')
+  assert.equal(found(), 'b')
+  table.delete('b')
+  assert.equal(found(), 'c')
 })
 
 // Few letters, so that paths and hosts meet.
@@ -209,7 +227,11 @@ const pieces = fc.record({
   priority: fc.integer({ min: -1, max: 1 }),
   passes: fc.constantFrom('', '', 'k')
 })
-const change = fc.record({ id: fc.integer({ min: 0, max: 7 }), pieces: fc.option(pieces) })
+const change = fc.record({
+  id: fc.integer({ min: 0, max: 7 }),
+  turn: fc.integer({ min: 0, max: 2 }),
+  pieces: fc.option(pieces)
+})
 const request = fc.record({
   host: name,
   path,
@@ -237,8 +259,8 @@ test('after any changes the table finds what a search through the whole list fin
       fc.array(request, { minLength: 1, maxLength: 10 }),
       (changes, requests) => {
         const table = new RouteTable<string, string>()
-        const list = new Map<string, Definition>()
-        for (const [i, { id, pieces: parts }] of changes.entries()) {
+        const list = new Map<string, { turn: number; id: number; definition: Definition }>()
+        for (const [i, { id, turn, pieces: parts }] of changes.entries()) {
           if (parts === null) {
             table.delete(`${id}`)
             list.delete(`${id}`)
@@ -247,13 +269,13 @@ test('after any changes the table finds what a search through the whole list fin
           const { passes, methods: some, ...rest } = parts
           const matches = passes === '' ? undefined : (text: string) => text === passes
           const definition = define(`${id} ${i}`, { ...rest, matches, ...(some && { methods: some }) })
-          table.set(`${id}`, definition)
-          // A Map keeps the place of a key that is set again.
-          list.set(`${id}`, definition)
+          table.set(`${id}`, definition, turn)
+          list.set(`${id}`, { turn, id, definition })
         }
+        const sorted = [...list.values()].sort((a, b) => a.turn - b.turn || a.id - b.id)
         for (const { request: text, ...target } of requests) {
           let best: { key: number[]; entry: string } | undefined
-          for (const definition of list.values()) {
+          for (const { definition } of sorted) {
             if (definition.methods?.has(target.method) === false || definition.matches?.(text) === false) continue
             // Each host of a route is a chance of its own, as is each uri.
             const host = definition.hosts.length === 0 ? 0 : rank(definition.hosts, target.host, false)
@@ -280,10 +302,10 @@ function countingTable(size: number): { table: RouteTable<string, string>; probe
     return true
   }
   for (let i = 0; i < size; i++) {
-    table.set(`exact ${i}`, define(`exact ${i}`, { uris: [`/exact/${i}`], matches }))
-    table.set(`prefix ${i}`, define(`prefix ${i}`, { uris: [`/prefix/${i}/*`], matches }))
-    table.set(`host ${i}`, define(`host ${i}`, { uris: ['/*'], hosts: [`h${i}.com`], matches }))
-    table.set(`wild ${i}`, define(`wild ${i}`, { uris: ['/*'], hosts: [`*.w${i}.com`], matches }))
+    table.set(`exact ${i}`, define(`exact ${i}`, { uris: [`/exact/${i}`], matches }), i)
+    table.set(`prefix ${i}`, define(`prefix ${i}`, { uris: [`/prefix/${i}/*`], matches }), i)
+    table.set(`host ${i}`, define(`host ${i}`, { uris: ['/*'], hosts: [`h${i}.com`], matches }), i)
+    table.set(`wild ${i}`, define(`wild ${i}`, { uris: ['/*'], hosts: [`*.w${i}.com`], matches }), i)
   }
   return {
     table,
@@ -322,6 +344,6 @@ test('of 10,000 routes most are deleted and set again, and each is found or not 
   assert.equal(find(table, 'GET y.w7.com/y'), undefined)
   assert.equal(find(table, 'GET x/prefix/2450/y'), 'prefix 2450')
   assert.equal(find(table, 'GET y.w2450.com/y'), 'wild 2450')
-  table.set('prefix 7', define('again', { uris: ['/prefix/7/*'] }))
+  table.set('prefix 7', define('again', { uris: ['/prefix/7/*'] }), 7)
   assert.equal(find(table, 'GET x/prefix/7/y'), 'again')
 })
