@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { FST_WASM_STORE_FAILED } from '../../errors.ts'
 import {
   nameOf,
@@ -22,7 +23,8 @@ const SILENCE_MS = 5000
 
 /**
  * Keeps the objects in Redis, for all processes. A write is taken when its writer knows all that others have written before,
- * so no two overwrite each other unseen. Each write is announced; who has lost the connection reads everything again.
+ * so no two overwrite each other unseen. Each write is announced; who has missed some reads what they have changed, and
+ * everything where what it knew is not the past of this Redis: a replica may know less than its master did.
  */
 export class RedisResourceStore implements ResourceStore {
   readonly #commands: Client
@@ -32,9 +34,7 @@ export class RedisResourceStore implements ResourceStore {
   readonly #log: StoreLog
   /** By `kind/id`, as they are in Redis. */
   #known: Map<string, string> = new Map()
-  #revision = ''
-  /** Whether what is known may be of another past than that of this Redis: a replica may know less than its master did. */
-  #isDoubtful = true
+  #revision = NO_REVISION
   #onChange: () => void = () => {}
   #timer: NodeJS.Timeout | undefined
   #closed = false
@@ -62,9 +62,6 @@ export class RedisResourceStore implements ResourceStore {
     } catch (error) {
       throw this.#failed(reason ?? (error as Error))
     }
-    this.#commands.on('close', () => {
-      this.#isDoubtful = true
-    })
     this.#commands.on('ready', () => this.#onChange())
     this.#subscriber.on('ready', () => this.#subscribe())
     this.#subscriber.on('message', () => this.#onChange())
@@ -79,17 +76,15 @@ export class RedisResourceStore implements ResourceStore {
     expected: number
   ): Promise<StoredResource> {
     if (this.#closed) throw this.#failed(new Error('it is closed'))
-    // What is known is to be looked at first.
-    if (this.#isDoubtful) throw new StoreConflict()
     const name = nameOf({ kind, id })
     const json = value === undefined ? '' : JSON.stringify(value)
-    const [created, modified, revision] = await this.#run<[number, number, Buffer] | null>(
+    const token = randomBytes(8).toString('hex')
+    const answer = await this.#run<[number, number, Buffer] | null>(
       WRITE_RESOURCE,
-      ...[this.#revision, name, json, expected, this.#channel]
-    ).then((answer) => {
-      if (answer === null) throw new StoreConflict()
-      return answer
-    })
+      ...[this.#revision, name, json, expected, this.#channel, token]
+    )
+    if (answer === null) throw new StoreConflict()
+    const [created, modified, revision] = answer
     const before = this.#known.get(name)
     this.#revision = revision.toString()
     if (value === undefined) {
@@ -107,17 +102,7 @@ export class RedisResourceStore implements ResourceStore {
   }
 
   async changes(): Promise<StoreChanges> {
-    const wasDoubtful = this.#isDoubtful
-    this.#isDoubtful = false
-    const since = wasDoubtful ? NO_REVISION : this.#revision
-    let answer: [Buffer, number, (Buffer | null)[]]
-    try {
-      answer = await this.#run(READ_RESOURCES, since)
-    } catch (error) {
-      this.#isDoubtful ||= wasDoubtful
-      throw error
-    }
-    const [revision, isAll, list] = answer
+    const [revision, isAll, list] = await this.#run<[Buffer, number, (Buffer | null)[]]>(READ_RESOURCES, this.#revision)
     const objects = new Map<string, string | undefined>()
     // What is not there any more when this is everything that is.
     if (isAll === 1) for (const name of this.#known.keys()) objects.set(name, undefined)

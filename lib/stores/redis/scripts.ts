@@ -114,13 +114,13 @@ export const RELEASE: Script = {
 }
 
 // Objects are texts: two numbers, when it was made and changed, and its JSON. The log has the names of those that changed, each
-// under the number of its change. The revision is the number of the last change, and when the first one was made: after
-// everything was dropped, numbers come again, and revisions do not.
+// under the number of its change. The revision is the number of the last change, and a token that no other change has: where Redis
+// has lost changes, numbers come again, and revisions do not.
 
 /**
  * ARGV: the revision that is known (empty: there is none), the name of an object, its JSON (empty: it is deleted), the number of
- * its last change (0: it is not there), the channel. Answers when it was made and changed, and the revision; nothing when
- * something has changed.
+ * its last change (0: it is not there), the channel, a token. Answers when it was made and changed, and the revision; nothing
+ * when something has changed.
  */
 export const WRITE_RESOURCE: Script = {
   name: 'wasmResourceWrite',
@@ -131,22 +131,17 @@ export const WRITE_RESOURCE: Script = {
     local created, modified
     if old then created, modified = string.match(old, '^(%d+) (%d+) ') end
     if tonumber(modified or 0) ~= tonumber(ARGV[4]) then return false end
-    local number, begin = string.match(known, '^(%d+) (.+)$')
-    if not number then
-      local time = redis.call('TIME')
-      number, begin = 0, time[1] .. '.' .. time[2]
-    end
-    number = number + 1
+    local number = (string.match(known, '^(%d+) ') or 0) + 1
     created = tonumber(created or number)
     if ARGV[3] == '' then
       redis.call('HDEL', KEYS[1] .. ':objects', ARGV[2])
     else
       redis.call('HSET', KEYS[1] .. ':objects', ARGV[2], created .. ' ' .. number .. ' ' .. ARGV[3])
     end
-    local revision = number .. ' ' .. begin
+    local revision = number .. ' ' .. ARGV[6]
     if number == 1 then redis.call('DEL', KEYS[1] .. ':log') end
     redis.call('SET', KEYS[1] .. ':revision', revision)
-    redis.call('XADD', KEYS[1] .. ':log', 'MAXLEN', '~', 10000, number .. '-1', 'name', ARGV[2])
+    redis.call('XADD', KEYS[1] .. ':log', 'MAXLEN', '~', 10000, number .. '-1', 'name', ARGV[2], 'token', ARGV[6])
     redis.call('PUBLISH', ARGV[5], revision)
     return {created, number, revision}`
 }
@@ -160,13 +155,13 @@ export const READ_RESOURCES: Script = {
   lua: `
     local revision = redis.call('GET', KEYS[1] .. ':revision') or ''
     if ARGV[1] == revision then return {revision, 0, {}} end
-    local number, begin = string.match(revision, '^(%d+) (.+)$')
-    local known, knownBegin = string.match(ARGV[1], '^(%d+) (.+)$')
+    local number = string.match(revision, '^(%d+) ')
+    local known, token = string.match(ARGV[1], '^(%d+) (.+)$')
     local entries = {}
-    if known and begin == knownBegin then
-      entries = redis.call('XRANGE', KEYS[1] .. ':log', (known + 1) .. '-0', '+')
-    end
-    if #entries == 0 or #entries ~= number - known then
+    if number and known then entries = redis.call('XRANGE', KEYS[1] .. ':log', known .. '-0', '+') end
+    -- The first one is what is known, unless that was lost.
+    local first = table.remove(entries, 1)
+    if not first or first[2][4] ~= token or #entries ~= number - known then
       return {revision, 1, redis.call('HGETALL', KEYS[1] .. ':objects')}
     end
     local changed, seen = {}, {}
