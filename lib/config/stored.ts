@@ -26,7 +26,9 @@ export function withStored(
 }
 
 /** Another value of an object, or (`undefined`) that it is gone. */
-export type Change = Pick<StoredResource, 'kind' | 'id'> & { readonly value: StoredResource['value'] | undefined }
+export type Change = Pick<StoredResource, 'kind' | 'id' | 'broken'> & {
+  readonly value: StoredResource['value'] | undefined
+}
 
 /**
  * Resources with some changes made to them, whatever else refers to what is gone.
@@ -45,7 +47,7 @@ export function withChanges<Object extends Change>(
   for (const { kind, id, value } of changes) if (value === undefined && !isDeclared(kind, id)) next[kind]!.delete(id)
   for (const kind of ORDER) {
     for (const change of changes) {
-      const { id, value } = change
+      const { id, value, broken } = change
       if (change.kind !== kind || value === undefined) continue
       if (isDeclared(kind, id)) {
         problems.refused(change, declaredTwice(kind, id))
@@ -53,6 +55,7 @@ export function withChanges<Object extends Change>(
       }
       const dangling: WasmError[] = []
       try {
+        if (broken !== undefined) throw new Error(broken)
         next[kind]!.set(id, validate(SCHEMAS[kind], value, `${kind}.${id}`))
         checkResource(result, kind, id, (error) => dangling.push(error))
       } catch (error) {

@@ -9,6 +9,8 @@ export interface StoredResource {
   readonly value: Readonly<Record<string, unknown>>
   readonly createdIndex: number
   readonly modifiedIndex: number
+  /** Why its value cannot be read; there is no more of it than its id then. */
+  readonly broken?: string
 }
 
 /** What tells objects apart, over all kinds; and how they are called in the log. */

@@ -79,11 +79,13 @@ export class RedisResourceStore implements ResourceStore {
     const name = nameOf({ kind, id })
     const json = value === undefined ? '' : JSON.stringify(value)
     const token = randomBytes(8).toString('hex')
-    const answer = await this.#run<[number, number, Buffer] | null>(
+    const answer = await this.#run<[number, number, Buffer] | 0 | null>(
       WRITE_RESOURCE,
       ...[this.#revision, name, json, expected, this.#channel, token]
     )
-    if (answer === null) throw new StoreConflict()
+    // Changes do not tell of that one.
+    if (answer === 0) this.#revision = NO_REVISION
+    if (answer === 0 || answer === null) throw new StoreConflict()
     const [created, modified, revision] = answer
     const before = this.#known.get(name)
     this.#revision = revision.toString()
@@ -162,10 +164,18 @@ function partsOf(name: string): Pick<StoredResource, 'kind' | 'id'> {
   return { kind: kind as ResourceKind, id: id.join('/') }
 }
 
-/** @throws when it is not what the Admin API has written */
+/** What is not what the Admin API has written is there all the same: that can mend and delete it. */
 function resourceOf(name: string, text: string): StoredResource {
-  const match = /^(\d+) (\d+) (\{.*)$/s.exec(text)
-  if (match === null) throw new Error('it is not what the Admin API has written')
-  const value = JSON.parse(match[3]!) as Readonly<Record<string, unknown>>
-  return { ...partsOf(name), value, createdIndex: Number(match[1]), modifiedIndex: Number(match[2]) }
+  const parts = partsOf(name)
+  const [indexes, created, modified] = /^(\d+) (\d+) /.exec(text) ?? ['', 0, 0]
+  const object = { ...parts, createdIndex: Number(created), modifiedIndex: Number(modified) }
+  try {
+    const value = JSON.parse(text.slice(indexes.length))
+    if (indexes !== '' && typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      return { ...object, value }
+    }
+  } catch {
+    // No JSON at all.
+  }
+  return { ...object, value: { id: parts.id }, broken: 'it is not what the Admin API has written' }
 }

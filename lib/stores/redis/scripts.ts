@@ -120,7 +120,7 @@ export const RELEASE: Script = {
 /**
  * ARGV: the revision that is known (empty: there is none), the name of an object, its JSON (empty: it is deleted), the number of
  * its last change (0: it is not there), the channel, a token. Answers when it was made and changed, and the revision; nothing
- * when something has changed.
+ * when something has changed; 0 when the object has, and the revision has not: somebody else has written it.
  */
 export const WRITE_RESOURCE: Script = {
   name: 'wasmResourceWrite',
@@ -130,7 +130,7 @@ export const WRITE_RESOURCE: Script = {
     local old = redis.call('HGET', KEYS[1] .. ':objects', ARGV[2])
     local created, modified
     if old then created, modified = string.match(old, '^(%d+) (%d+) ') end
-    if tonumber(modified or 0) ~= tonumber(ARGV[4]) then return false end
+    if tonumber(modified or 0) ~= tonumber(ARGV[4]) then return 0 end
     local number = (string.match(known, '^(%d+) ') or 0) + 1
     created = tonumber(created or number)
     if ARGV[3] == '' then

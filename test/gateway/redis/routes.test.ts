@@ -262,8 +262,45 @@ test('an object that is wrong is left out and named, and the rest works; mended,
   assert.ok(lines.some(({ msg }) => msg.includes('the stored object routes/plugin2 is left out')))
   await expectStatus(first.admin('PUT', '/routes/plugin2', route('/plugin2')), 200)
   await eventually('it is in effect', async () => (await statusOf(`${url}/plugin2`)) === 200)
-  await expectStatus(admin('PUT', '/routes/text', route('/text')), 201)
+  await expectStatus(admin('PUT', '/routes/text', route('/text')), 200)
   await eventually('so is this', async () => (await statusOf(`${first.url}/text`)) === 200)
+})
+
+test('an object whose text is broken can be mended and deleted, also by a gateway that has not seen it break', {
+  skip
+}, async (t) => {
+  const server = await RedisServer.start(t)
+  const { node } = await upstreamOf(t)
+  const route = (uri: string) => ({ uri, upstream: { nodes: { [node]: 1 } } })
+  const first = await start(t, server)
+  for (const id of ['a', 'b']) await expectStatus(first.admin('PUT', `/routes/${id}`, route(`/${id}`)), 201)
+  const key = 'wasm:{resources}:objects'
+  const broken = [
+    'routes/a',
+    'garbage',
+    'routes/b',
+    '2 2 []',
+    'routes/c',
+    '9 9 {nonsense',
+    'routes/d',
+    '',
+    'services/e',
+    ''
+  ]
+  await server.control.hset(key, ...broken)
+  const second = await start(t, server)
+  const { value } = await expectStatus(second.admin('GET', '/services/e'), 200)
+  assert.deepEqual(value, { id: 'e' })
+  assert.equal((await second.admin('PUT', '/routes/new', { uri: '/new', service_id: 'e' })).status, 400)
+  await expectStatus(first.admin('PUT', '/routes/a', route('/a')), 200)
+  await expectStatus(second.admin('PUT', '/routes/b', route('/b')), 200)
+  await expectStatus(second.admin('PUT', '/routes/c', route('/c')), 200)
+  await expectStatus(first.admin('DELETE', '/routes/d'), 200)
+  await expectStatus(second.admin('DELETE', '/services/e'), 200)
+  for (const { url } of [first, second, await start(t, server)]) {
+    for (const id of ['a', 'b', 'c']) await eventually(id, async () => (await statusOf(`${url}/${id}`)) === 200)
+  }
+  assert.deepEqual((await server.control.hkeys(key)).sort(), ['routes/a', 'routes/b', 'routes/c'])
 })
 
 test('a change that routes of the application cannot take is left out there, and does not stand in the way of others', {
