@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Cluster } from 'ioredis'
 import { FST_WASM_STORE_FAILED } from '../../errors.ts'
 import {
   nameOf,
@@ -20,6 +22,8 @@ const LOOK_MS = 10_000
 const NO_REVISION = 'none'
 /** Milliseconds that an answer may take. */
 const SILENCE_MS = 5000
+/** Milliseconds that connecting may take at the start. */
+const START_MS = 5000
 
 /**
  * Keeps the objects in Redis, for all processes. A write is taken when its writer knows all that others have written before,
@@ -32,6 +36,7 @@ export class RedisResourceStore implements ResourceStore {
   readonly #key: string
   readonly #channel: string
   readonly #log: StoreLog
+  readonly #startMs: number
   /** By `kind/id`, as they are in Redis. */
   #known: Map<string, string> = new Map()
   #revision = NO_REVISION
@@ -46,6 +51,7 @@ export class RedisResourceStore implements ResourceStore {
     this.#key = `${settings.prefix}{resources}`
     this.#channel = `${this.#key}:changes`
     this.#log = log
+    this.#startMs = Math.max(START_MS, (settings.options.connectTimeout ?? 0) + 1000)
   }
 
   async load(): Promise<StoredResource[]> {
@@ -57,8 +63,7 @@ export class RedisResourceStore implements ResourceStore {
       })
     }
     try {
-      await Promise.all(clients.map((client) => client.connect()))
-      await this.#subscriber.subscribe(this.#channel)
+      await this.#connect()
     } catch (error) {
       throw this.#failed(reason ?? (error as Error))
     }
@@ -134,6 +139,29 @@ export class RedisResourceStore implements ResourceStore {
     this.#onChange = () => {}
     clearInterval(this.#timer)
     for (const client of [this.#commands, this.#subscriber]) end(client)
+  }
+
+  /** The clients themselves try for ever where a Redis is there and not ready: a cluster without some of its slots, for one. */
+  async #connect(): Promise<void> {
+    const clients = [this.#commands, this.#subscriber]
+    let isThere = false
+    this.#commands.once('connect', () => {
+      isThere = true
+    })
+    const connecting = Promise.all(clients.map((client) => client.connect())).then(() =>
+      this.#subscriber.subscribe(this.#channel)
+    )
+    const over = new AbortController()
+    const late = sleep(this.#startMs, undefined, over).then(() => {
+      const what = this.#commands instanceof Cluster ? 'the cluster is down' : 'it is not ready'
+      throw new Error(isThere ? what : 'it does not answer')
+    })
+    try {
+      await Promise.race([connecting, late])
+    } finally {
+      over.abort()
+      for (const promise of [connecting, late]) promise.catch(() => {})
+    }
   }
 
   #subscribe(): void {

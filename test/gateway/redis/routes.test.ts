@@ -394,6 +394,25 @@ test('a gateway whose routes are in a Redis that is not there does not start, an
   await app.close().catch(() => {})
 })
 
+test('a gateway whose routes are in a cluster that is down does not start, says so in time, and leaves nothing open', {
+  skip
+}, async (t) => {
+  const server = await RedisServer.start(t, '--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1')
+  // One slot has no node.
+  await server.control.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16382')
+  const redis = { cluster: [{ host: '127.0.0.1', port: server.port }] }
+  const app = Fastify()
+  await assert.rejects(async () => app.register(wasmGateway, { redis, store: { redis: true } }), {
+    code: 'FST_WASM_STORE_FAILED',
+    message: /in Redis failed: there is no connection \(the cluster is down\)/
+  })
+  await app.close().catch(() => {})
+  await eventually('no connection is left', async () => {
+    const list = String(await server.control.client('LIST'))
+    return list.trim().split('\n').length === 1
+  })
+})
+
 /** A gateway in a process of its own. */
 async function gateway(t: TestContext, { url }: RedisServer) {
   const file = join(import.meta.dirname, '..', 'admin', 'killed-gateway.ts')
