@@ -201,6 +201,8 @@ const plugin: FastifyPluginAsync<WasmGatewayOptions> = async (app, input) => {
   })
   planRoutes(app, configuration.plans, proxy, routes)
   addHooks(app, configuration.plans, createRouteHandler(proxy), isOperation(services, app.prefix))
+  // Before the listener of the Admin API closes.
+  app.addHook('preClose', () => configuration.endWaiting())
   await serveOperations(app, services, {
     target: configuration,
     registry: metrics.registry,

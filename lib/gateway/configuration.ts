@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ConfigFileContent, configFilesOf, readConfigFiles } from '../config/file.ts'
 import {
   checkOptions,
@@ -28,6 +29,8 @@ import { StandingContexts } from './standing-contexts.ts'
 
 /** So often a write is tried while others write too. */
 const MAX_CONFLICTS = 50
+/** Milliseconds that the changes under way may take when the gateway closes, before the store is closed all the same. */
+const LAST_MS = 200
 /** Milliseconds between two lines that say how far something is. */
 const PROGRESS_MS = 1000
 
@@ -165,6 +168,7 @@ export class Configuration implements AdminTarget {
       if (this.#isBehind) this.#log.info({}, 'what other gateways write is followed again')
       this.#isBehind = false
     }).catch((error: Error) => {
+      if (this.#isClosed) return
       if (!this.#isBehind)
         this.#log.error({ err: error }, `what other gateways write is not followed: ${error.message}`)
       this.#isBehind = true
@@ -290,14 +294,30 @@ export class Configuration implements AdminTarget {
     return { healthy, reasons }
   }
 
+  /** Gives up what waits for the store in vain: who has asked for it has an answer before the server closes. */
+  async endWaiting(): Promise<void> {
+    if (await this.#isSoonIdle()) return
+    await this.#closeStore()
+    await this.#isSoonIdle()
+  }
+
   async close(): Promise<void> {
     this.#watch?.close()
+    await this.endWaiting()
+    // First, so that nothing is written any more.
+    await this.#closeStore()
     await this.#inTurn(async () => {
-      this.#isClosed = true
-      // First, so that nothing is written any more.
-      await this.#store.close()
       await Promise.all([this.plans.close(), this.#standing.close()])
     })
+  }
+
+  #isSoonIdle(): Promise<boolean> {
+    return Promise.race([this.#turn.then(() => true), sleep(LAST_MS, false, { ref: false })])
+  }
+
+  async #closeStore(): Promise<void> {
+    this.#isClosed = true
+    await this.#store.close()
   }
 
   async #replace(options: Options, files: readonly ConfigFileContent[], problems: StoredProblems): Promise<void> {

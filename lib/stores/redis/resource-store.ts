@@ -80,7 +80,6 @@ export class RedisResourceStore implements ResourceStore {
     value: Readonly<Record<string, unknown>> | undefined,
     expected: number
   ): Promise<StoredResource> {
-    if (this.#closed) throw this.#failed(new Error('it is closed'))
     const name = nameOf({ kind, id })
     const json = value === undefined ? '' : JSON.stringify(value)
     const token = randomBytes(8).toString('hex')
@@ -134,7 +133,9 @@ export class RedisResourceStore implements ResourceStore {
     return { written, deleted }
   }
 
+  /** What waits for an answer fails. */
   async close(): Promise<void> {
+    if (this.#closed) return
     this.#closed = true
     this.#onChange = () => {}
     clearInterval(this.#timer)
@@ -173,6 +174,7 @@ export class RedisResourceStore implements ResourceStore {
   }
 
   async #run<Answer>(...[script, ...values]: [Parameters<typeof run>[1], ...(string | number)[]]): Promise<Answer> {
+    if (this.#closed) throw this.#failed(new Error('it is closed'))
     try {
       return await run<Answer>(this.#commands, script, this.#key, ...values)
     } catch (error) {
@@ -181,8 +183,11 @@ export class RedisResourceStore implements ResourceStore {
   }
 
   #failed(error: Error): Error {
-    const reason = this.#commands.status === 'ready' ? reasonOf(error) : `there is no connection (${reasonOf(error)})`
-    return new FST_WASM_STORE_FAILED('in Redis', reason, { cause: error })
+    const isThere = this.#closed || this.#commands.status === 'ready'
+    const reason = this.#closed ? 'it is closed' : reasonOf(error)
+    return new FST_WASM_STORE_FAILED('in Redis', isThere ? reason : `there is no connection (${reason})`, {
+      cause: error
+    })
   }
 }
 

@@ -413,6 +413,38 @@ test('a gateway whose routes are in a cluster that is down does not start, says 
   })
 })
 
+for (const [where, own] of [
+  ['with a listener of the Admin API', {}],
+  ['without one', { admin: { key: KEY } }],
+  ['with a cluster', { isCluster: true }]
+] as const) {
+  test(`a gateway whose Redis does not answer any more closes at once, ${where}; a write under way is told so`, {
+    skip
+  }, async (t) => {
+    const { isCluster = false, ...options } = own as { isCluster?: boolean }
+    const nodes = ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1']
+    const server = await RedisServer.start(t, ...(isCluster ? nodes : []))
+    if (isCluster) await server.beCluster()
+    const relay = await Relay.start(t, server.port)
+    const [host, port] = ['127.0.0.1', Number(new URL(relay.url).port)]
+    const redis = { cluster: [{ host, port }], natMap: { [`127.0.0.1:${server.port}`]: { host, port } } }
+    const { app, admin, lines } = await start(t, relay, { ...(isCluster && { redis }), ...options })
+    await expectStatus(admin('PUT', '/upstreams/1', { nodes: {} }), 201)
+    relay.swallow()
+    const writes = [admin('PUT', '/upstreams/2', { nodes: {} }), admin('PUT', '/upstreams/3', { nodes: {} })]
+    await sleep(200)
+    const begin = performance.now()
+    await app.close()
+    const took = performance.now() - begin
+    assert.ok(took < 1000, `it took ${took} ms`)
+    for (const answer of await Promise.all(writes)) {
+      assert.equal(answer.status, 503)
+      assert.match(answer.body.error_msg, /in Redis failed: it is closed/)
+    }
+    assert.ok(!lines.some(({ msg }) => msg.includes('is not followed')))
+  })
+}
+
 /** A gateway in a process of its own. */
 async function gateway(t: TestContext, { url }: RedisServer) {
   const file = join(import.meta.dirname, '..', 'admin', 'killed-gateway.ts')
