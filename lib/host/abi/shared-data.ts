@@ -6,7 +6,7 @@ import { Status } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 
 /** How often one key may be refused in one turn of the event loop. */
-const MAX_ATTEMPTS = 1000
+const MAX_ATTEMPTS = 100
 const MAX_DOUBTFUL = 4096
 
 /** "Shared key-value store" of the specification. */

@@ -1,7 +1,7 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { Generations } from './generations.ts'
-import { Asking, MAX_KEY, type Operation, REFUSED, Result } from './mailbox.ts'
+import { Asking, MAX_KEY, Operation, REFUSED, Result } from './mailbox.ts'
 import type { RedisSettings, StoreLog } from './settings.ts'
 import type { FromWorker, ToWorker, WorkerData } from './worker.ts'
 
@@ -11,6 +11,8 @@ const RESPAWN_MS = 200
 const CLOSE_MS = 1000
 /** How long it is not said again that Redis refuses something. */
 const QUIET_MS = 60_000
+/** How long a Redis that is full is not asked to take anything. */
+const FULL_MS = 100
 /** How long a start waits for Redis at most. */
 const READY_MS = 3000
 
@@ -63,6 +65,7 @@ export class Bridge {
   /** Whether it has been said that something fails, and not yet that it works again. */
   #isSaid = false
   #refusedAt = Number.NEGATIVE_INFINITY
+  #fullUntil = Number.NEGATIVE_INFINITY
   #ready: (() => void) | undefined
   #closed = false
 
@@ -113,6 +116,11 @@ export class Bridge {
       this.#failures++
       return Result.unavailable
     }
+    // Before a filter that is refused tries again, as often as it takes.
+    if ((operation === Operation.set || operation === Operation.enqueue) && performance.now() < this.#fullUntil) {
+      this.#failures++
+      return Result.full
+    }
     this.#waits()
     const { timeoutMs } = this.#data.settings
     const result = this.#asking.ask(operation, key, value, number, ttl, this.#wake, timeoutMs)
@@ -123,11 +131,13 @@ export class Bridge {
       this.#down(`there was no answer in ${timeoutMs} ms`)
       return result ?? Result.unavailable
     }
-    if (result === Result.unavailable || result === Result.unknown) {
+    const isFull = result === Result.full && this.number === REFUSED
+    if (isFull) this.#fullUntil = performance.now() + FULL_MS
+    if (isFull || result === Result.unavailable || result === Result.unknown) {
       this.#failures++
       this.#lastError = this.answer.toString()
-      // What comes of a connection that is lost the worker tells by itself.
-      if (this.number === REFUSED) this.#refused()
+      // What comes of a connection that is lost the worker tells by itself; that there is no room, the host.
+      if (this.number === REFUSED && !isFull) this.#refused()
     }
     return result
   }
@@ -163,7 +173,7 @@ export class Bridge {
       }
     })
     this.#ready = undefined
-    if (!this.#asking.isHealthy) this.#down('there is no connection yet')
+    if (!this.#asking.isHealthy && !this.#isSaid) this.#down('there is no connection yet')
   }
 
   async close(): Promise<void> {
@@ -215,6 +225,10 @@ export class Bridge {
         this.#ready?.()
         break
       case 'down':
+        if (this.#isSaid && message.isRefused) {
+          this.#lastError = message.message
+          this.#refused()
+        }
         this.#down(message.message)
         this.#ready?.()
         break

@@ -8,6 +8,11 @@ const MAX_RETRY_MS = 200
 /** Milliseconds that a socket which is to be closed may take for that: one whose other end is gone never does. */
 const DISCONNECT_MS = 100
 
+/** Milliseconds between two looks at whether Redis has loaded its data: it says itself when that will be, and may be wrong. */
+const LOADING_MS = 500
+/** Milliseconds between two looks at which node of a cluster has what. */
+const SLOTS_MS = 1000
+
 /** Milliseconds that what was the master, and is no more, is kept to before another one is looked for once more. */
 const SEEK_MS = 1000
 
@@ -42,6 +47,7 @@ export function createClient(
     maxRetriesPerRequest: 0,
     socketTimeout: silenceMs,
     disableClientInfo: true,
+    maxLoadingRetryTime: LOADING_MS,
     reconnectOnError: (error) => {
       const now = performance.now()
       // There may be none yet, or none at all.
@@ -79,6 +85,10 @@ function clustered(
     lazyConnect: true,
     enableOfflineQueue: false,
     clusterRetryStrategy: delayOf,
+    // Without these it would send again what may be done, and look for the nodes only when it does.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    slotsRefreshInterval: SLOTS_MS,
     redisOptions,
     ...(natMap !== undefined && { natMap })
   }

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { type Client, createClient, end, type Script } from './client.ts'
+import { type Client, createClient, end, isRefusal, type Script } from './client.ts'
 import { type Generations, slotOf } from './generations.ts'
 import type { Answering } from './mailbox.ts'
 import type { RedisSettings } from './settings.ts'
@@ -10,6 +10,14 @@ const HEARTBEAT_MS = 500
 const RETRY_MS = 100
 /** How many quick answers in a row it takes after one that did not come in time: a slow Redis is quick now and then. */
 const QUICK_ANSWERS = 3
+/**
+ * Milliseconds that it is left alone when it has just been found to be quick, and was not: PING may be answered where nothing
+ * else is. Twice as long each time.
+ */
+const HOLD_MS = 1000
+const MAX_HOLD_MS = 10_000
+/** Milliseconds that it has to work before that begins anew. */
+const CALM_MS = 10_000
 /** Milliseconds without an answer after which a connection is given up: so long copies may be old when nobody says so. */
 const SILENCE_MS = 1000
 /** What Redis names the keys on that have changed. */
@@ -19,8 +27,8 @@ const INVALIDATE = '__redis__:invalidate'
 export interface LinkEvents {
   /** There is a connection again, and everything can be asked. */
   up(): void
-  /** There is none any more. */
-  down(reason: string): void
+  /** There is none any more. Told again when Redis itself has refused it since. */
+  down(reason: string, isRefused: boolean): void
   /** Something is not as it should be, and goes on all the same. */
   warning(message: string): void
   message(channel: string): void
@@ -50,6 +58,9 @@ export class Link {
   #probedAt = 0
   /** How many quick answers there have to be before it is healthy. */
   #wanted = 1
+  #healedAt = Number.NEGATIVE_INFINITY
+  #holdMs = 0
+  #heldUntil = Number.NEGATIVE_INFINITY
   /** Whether the connection is going to be closed to look for another master: whoever was refused has said why. */
   #isSeeking = false
   /** Why it is not up; said once. */
@@ -84,7 +95,7 @@ export class Link {
     const { commands } = this
     const subscriber = this.#subscriber
     for (const client of [commands, subscriber]) {
-      client.on('error', (error: Error) => this.#lost(reasonOf(error)))
+      client.on('error', (error: Error) => this.#lost(reasonOf(error), isRefusal(error)))
       client.on('close', () => this.#lost('the connection is closed'))
     }
     commands.on('ready', () => this.#prepare())
@@ -110,17 +121,28 @@ export class Link {
   /** Whoever asked has waited in vain: it is healthy no more until Redis answers quickly. */
   suspect(): void {
     this.#wanted = QUICK_ANSWERS
+    const now = performance.now()
+    this.#holdMs = now - this.#healedAt > CALM_MS ? 0 : Math.min(MAX_HOLD_MS, Math.max(HOLD_MS, this.#holdMs * 2))
+    this.#heldUntil = now + this.#holdMs
     this.#probe()
   }
 
-  /** A command found no connection, or lost it: nothing else is asked for until Redis answers, whenever the loss is told. */
-  missed(): void {
+  /**
+   * A command found no connection, or lost it: nothing else is asked for until Redis answers, whenever the loss is told. A
+   * cluster has other nodes, and of the lost one it is known at once that it is not there.
+   *
+   * @returns whether the loss is told by the link itself
+   */
+  missed(): boolean {
+    if (this.#isCluster) return false
     this.#mailbox.isHealthy = false
+    return true
   }
 
   #heal(): void {
     this.#mailbox.isHealthy = true
     this.#wanted = 1
+    this.#healedAt = performance.now()
     this.#trouble = undefined
     this.#events.up()
   }
@@ -150,7 +172,7 @@ export class Link {
     }
   }
 
-  #lost(reason: string): void {
+  #lost(reason: string, isRefused: boolean = false): void {
     this.#version++
     this.#isPrepared = false
     this.#mailbox.isHealthy = false
@@ -158,9 +180,10 @@ export class Link {
     this.#mailbox.nextEpoch()
     const isSaid = this.#trouble !== undefined || this.#isSeeking
     this.#isSeeking = false
-    if (isSaid) return
+    // A password that is not right any more is found out when the connection is made again.
+    if (isSaid && !(isRefused && reason !== this.#trouble)) return
     this.#trouble = reason
-    this.#events.down(reason)
+    this.#events.down(reason, isRefused)
   }
 
   /** Both connections are there: makes one tell what the other reads. */
@@ -182,7 +205,7 @@ export class Link {
       this.#mailbox.isTracked = isTracked
       this.#isPrepared = true
     } catch (error) {
-      if (version === this.#version) this.#lost(reasonOf(error as Error))
+      if (version === this.#version) this.#lost(reasonOf(error as Error), isRefusal(error as Error))
       return
     } finally {
       if (this.#preparing === version) this.#preparing = undefined
@@ -223,9 +246,9 @@ export class Link {
       const isQuick = performance.now() - begin < this.#settings.timeoutMs / 2
       if (version !== this.#version || this.#mailbox.isHealthy) return
       if (!isQuick) this.#wanted = QUICK_ANSWERS
-      else if (--this.#wanted <= 0) this.#heal()
+      else if (--this.#wanted <= 0 && performance.now() >= this.#heldUntil) this.#heal()
     } catch (error) {
-      if (version === this.#version) this.#lost(reasonOf(error as Error))
+      if (version === this.#version) this.#lost(reasonOf(error as Error), isRefusal(error as Error))
     } finally {
       this.#isProbing = false
     }

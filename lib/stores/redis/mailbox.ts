@@ -24,7 +24,7 @@ export const Result = {
 } as const
 export type Result = (typeof Result)[keyof typeof Result]
 
-/** The number that comes with a failure which is Redis's answer, and not that of a connection. */
+/** The number that comes with a failure which is Redis's own answer, or of which nobody else tells. */
 export const REFUSED = 1
 
 /** The numbers at the begin of the memory. */

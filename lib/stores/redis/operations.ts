@@ -31,15 +31,14 @@ export class Operations {
     const question = this.#mailbox.take()
     if (question === undefined) return
     if (!this.#link.isReady) {
-      this.#link.missed()
-      this.#mailbox.answer(question, Result.unavailable, 0, Buffer.from('there is no connection'))
+      const number = this.#link.missed() ? 0 : REFUSED
+      this.#mailbox.answer(question, Result.unavailable, number, Buffer.from('there is no connection'))
       return
     }
     this.#do(question).catch((error: Error) => {
       const reason = Buffer.from(reasonOf(error).slice(0, 1000))
-      const isLost = isConnectionLost(error)
-      if (isLost) this.#link.missed()
-      this.#mailbox.answer(question, resultOf(error), isLost ? 0 : REFUSED, reason)
+      const isTold = isConnectionLost(error) && this.#link.missed()
+      this.#mailbox.answer(question, resultOf(error), isTold ? 0 : REFUSED, reason)
     })
   }
 

@@ -90,8 +90,9 @@ export class RedisSharedData implements SharedData {
       this.#keep(scope, key, { shared: { value: ownCopy(bridge.answer), cas: bridge.number }, slot, generation, epoch })
       return false
     }
-    this.#forget(scope, key)
+    // What was there, is.
     if (result === Result.full) return undefined
+    this.#forget(scope, key)
     return result === Result.unknown ? 'unknown' : 'unavailable'
   }
 

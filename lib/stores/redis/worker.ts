@@ -27,7 +27,8 @@ export type ToWorker =
 /** What it tells. */
 export type FromWorker =
   | { readonly type: 'up' }
-  | { readonly type: 'down' | 'warning'; readonly message: string }
+  | { readonly type: 'down'; readonly message: string; readonly isRefused: boolean }
+  | { readonly type: 'warning'; readonly message: string }
   /** Items are in a queue: in which, how many have come, and how many are there in all, 0: that was not looked for */
   | { readonly type: 'items'; readonly id: number; readonly news: number; readonly waiting: number }
   /** The id of a queue is another one's */
@@ -43,7 +44,7 @@ const link = new Link(settings, Object.values(scripts), answering, new Generatio
     tell({ type: 'up' })
     queues.refresh()
   },
-  down: (message) => tell({ type: 'down', message }),
+  down: (message, isRefused) => tell({ type: 'down', message, isRefused }),
   warning: (message) => tell({ type: 'warning', message }),
   message: (channel) => queues.receive(channel)
 })

@@ -114,10 +114,16 @@ test('a full Redis refuses what is new as if there was no room; what is there is
   await server.control.config('SET', 'maxmemory', '1')
   assert.equal(sharedData.set('', 'new', value, 0), undefined)
   assert.equal(queues.enqueue(id, value), undefined)
+  // A filter that tries again, as often as it takes, does not keep the thread.
+  const calls = await callsOf(server)
+  for (let i = 0; i < 1000; i++) assert.equal(sharedData.set('', 'new', value, 0), undefined)
+  assert.ok((await callsOf(server)) - calls < 200)
+  assert.ok(seen.stores.status.failures >= 1000)
+  assert.match(seen.stores.status.last_error!, /^OOM/)
   const other = await connect(t, server)
   assert.equal(text(other.stores.sharedData.get('', 'k')), 'v')
   await server.control.config('SET', 'maxmemory', '0')
-  assert.equal(sharedData.set('', 'new', value, 0), true)
+  await eventually('it takes something again', () => sharedData.set('', 'new', value, 0) === true)
   assert.equal(queues.enqueue(id, value), true)
   assert.deepEqual(errorsOf(seen), [])
 })
@@ -338,4 +344,10 @@ test('when Sentinel makes a replica the master, what was written there is read f
 async function waitFor(condition: () => Promise<boolean>): Promise<void> {
   for (let i = 0; i < 2000 && !(await condition()); i++) await sleep(10)
   assert.ok(await condition())
+}
+
+/** How many scripts a server has run or refused to run. */
+async function callsOf(server: RedisServer): Promise<number> {
+  const stats = await server.control.info('commandstats')
+  return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
 }
