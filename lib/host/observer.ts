@@ -80,8 +80,12 @@ export interface Observer {
   callbackStarts?(message: CallbackMessage): void
   callbackEnds?(message: CallbackMessage): void
   httpCallStarts?(message: HttpCallMessage): void
-  /** Answered, failed, or aborted: then there is neither a status nor an error. */
-  httpCallEnds?(message: HttpCallMessage): void
+  /**
+   * Answered, failed, or aborted: then there is neither a status nor an error.
+   *
+   * @param headers those of the answer: name, value, …
+   */
+  httpCallEnds?(message: HttpCallMessage, headers: readonly string[]): void
   grpcCallStarts?(message: GrpcCallMessage): void
   grpcCallEnds?(message: GrpcCallMessage): void
   /** @param request as in `CallbackMessage` */
@@ -119,6 +123,8 @@ export function tellEnd<Message extends object & { readonly error?: Error }>(
   answer: () => void
 ): void {
   if (message.error !== undefined) channel.error.publish(message)
-  channel.asyncStart.runStores(message, answer)
-  channel.asyncEnd.publish(message)
+  channel.asyncStart.runStores(message, () => {
+    answer()
+    channel.asyncEnd.publish(message)
+  })
 }

@@ -180,9 +180,8 @@ export class OutstandingCalls {
     if (message === undefined) this.#callBack(id, call, response, reason)
     else {
       if (status !== undefined) message.status = status
-      this.#ended(message, status === undefined ? new Error(reason) : undefined, () => {
-        this.#callBack(id, call, response, reason)
-      })
+      const error = status === undefined ? new Error(reason) : undefined
+      this.#ended(message, error, response?.headers, () => this.#callBack(id, call, response, reason))
     }
     if (call.context instanceof HttpContext) call.context.callAnswered(call.phase)
   }
@@ -217,9 +216,14 @@ export class OutstandingCalls {
   }
 
   /** Tells those who watch how a call has ended, around what its answer leads to. */
-  #ended(message: HttpCallMessage, error: Error | undefined, answer: () => void = () => {}): void {
+  #ended(
+    message: HttpCallMessage,
+    error: Error | undefined,
+    headers: readonly string[] = [],
+    answer: () => void = () => {}
+  ): void {
     if (error !== undefined) message.error = error
-    this.#instance.settings.observer?.httpCallEnds?.(message)
+    this.#instance.settings.observer?.httpCallEnds?.(message, headers)
     tellEnd(httpCallChannel, message, answer)
   }
 

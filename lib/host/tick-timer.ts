@@ -1,7 +1,11 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { Clock } from './clock.ts'
 
 /** Node's timers take no more: a longer period ticks after this one. */
 const LONGEST_MS = 2 ** 31 - 1
+
+/** Ticks are no part of the request in whose context the timer was set. */
+const OUTSIDE = new AsyncResource('fastify-wasm-gateway.tick')
 
 /**
  * The timer of a plugin context: a tick after every period, counted from the end of the tick before. So ticks
@@ -44,6 +48,6 @@ export class TickTimer {
     }
     this.#due = this.#clock.monotonic() + BigInt(this.#period) * 1_000_000n
     // What a filter does by itself must not keep a process alive that has ended otherwise.
-    this.#cancel = this.#clock.after(this.#period, due, false)
+    this.#cancel = OUTSIDE.runInAsyncScope(() => this.#clock.after(this.#period, due, false))
   }
 }

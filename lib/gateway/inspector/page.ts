@@ -75,7 +75,7 @@ export function inspectorPage(path: string, sections: Sections, search: string, 
         <p class="fine">The last 100 requests that met a filter, in the memory of this process. Bodies are not kept, and of what is secret (authorization, cookie, …) only that it was there.</p>
       </section>
     </main>
-    <script>${raw(SCRIPT)}</script>
+    <script type="module">${raw(SCRIPT)}</script>
   </body>`
   )
 }

@@ -91,8 +91,12 @@ export class Recorder implements Observer {
             ...headerChanges('response', before.responseHeaders ?? [], after.responseHeaders ?? [])
           ]
     if (changes.length > 0) {
-      collectSecrets(after!.requestHeaders, recording.secrets)
-      collectSecrets(after!.responseHeaders ?? [], recording.secrets)
+      const { secrets } = recording
+      const { size } = secrets
+      collectSecrets(after!.requestHeaders, secrets)
+      collectSecrets(after!.responseHeaders ?? [], secrets)
+      // It may have logged what it has set.
+      if (secrets.size > size) record.changeLines((line) => withoutSecrets(line, secrets))
     }
     if (changes.length > MAX_CHANGES) record.isCut = true
     record.add({
@@ -141,7 +145,9 @@ export class Recorder implements Observer {
     this.#changed(record)
   }
 
-  httpCallEnds(message: HttpCallMessage): void {
+  httpCallEnds(message: HttpCallMessage, headers: readonly string[]): void {
+    const made = this.#calls.get(message)
+    if (made !== undefined) collectSecrets(headers, made.recording.secrets)
     this.#callEnds(message)
   }
 

@@ -25,7 +25,7 @@ export interface RecordedLog {
   readonly at: number
   readonly plugin: string
   readonly level: string
-  readonly line: string
+  line: string
 }
 
 export interface RecordedCall {
@@ -89,6 +89,10 @@ export class RequestRecord {
   add(event: RecordedEvent): void {
     if (this.isFull) this.isCut = true
     else this.events.push(event)
+  }
+
+  changeLines(change: (line: string) => string): void {
+    for (const event of this.events) if (event.kind === 'log') event.line = change(event.line)
   }
 
   /** A text as it is kept: its beginning. */

@@ -4,6 +4,7 @@ import type { UpstreamNode } from '../../config/validate.ts'
 import { FST_WASM_UPSTREAM_FAILED, FST_WASM_UPSTREAM_TIMEOUT, FST_WASM_UPSTREAM_UNAVAILABLE } from '../../errors.ts'
 import { type Agents, failedToConnect } from './agents.ts'
 import { Attempt, isTimeout, type UpstreamResponse } from './attempt.ts'
+import { RequestInContext } from './in-context.ts'
 import { OutgoingBody } from './outgoing-body.ts'
 import { sendWithTrailers } from './trailing-call.ts'
 import type { Timeouts, Upstream } from './upstream.ts'
@@ -74,7 +75,9 @@ export function send(agents: Agents, request: UpstreamRequest, callback: Callbac
       else callback(asGatewayError(error))
     })
     const serverName = upstream.scheme === 'https' ? upstream.serverNameFor(node) : undefined
-    agents.get(upstream, timeouts.connect, serverName).dispatch(optionsFor(request, node, outgoing), current)
+    agents
+      .get(upstream, timeouts.connect, serverName)
+      .dispatch(optionsFor(request, node, outgoing), new RequestInContext(current))
   }
 
   function mayRetry(error: Error & { code?: string }): boolean {

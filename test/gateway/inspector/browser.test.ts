@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import Fastify from 'fastify'
 import type { Page } from 'playwright-core'
 import { startApp } from '../../app.ts'
 import { browser, skipWithoutChromium } from '../../chromium.ts'
@@ -138,3 +139,18 @@ const poorContrast = `() => {
   }
   return poor
 }`
+
+test('the script of the page is one that browsers take also in the package that is built', options, async (t) => {
+  const built: typeof import('../../../lib/index.ts') = await import('../../../dist/index.js' as string)
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(built.default, { plugins: scripted('a'), inspector: { path: '/_wasm', key: 'the key' } })
+  app.get('/one', { config: { wasm: { plugins: { a: { conf } } } } }, async () => 'hello')
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const page = await (await browser(t)).newPage()
+  await page.goto(`${url}/_wasm?api_key=${encodeURIComponent('the key')}`)
+  await page.getByText('live', { exact: true }).waitFor()
+  await request(`${url}/one`)
+  await first(page).getByText('/one').first().waitFor()
+  await page.close()
+})

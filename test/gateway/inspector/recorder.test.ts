@@ -125,6 +125,29 @@ test('what is secret is hidden under other names, and where filters call', async
   assert.ok(!html.includes('of-the-client'))
 })
 
+test('what an answer brings, and what a callback sets, is hidden in what filters log of it', async (t) => {
+  const upstream = await startUpstream(t, (app) => {
+    app.get('/', async (_request, reply) => {
+      reply.header('x-auth-token', 'minted-by-the-server')
+      return 'fine'
+    })
+  })
+  const started = await start(t, {
+    request_headers: [
+      { op: 'set', map: 'request', name: 'authorization', value: 'Bearer minted-by-the-filter' },
+      say('it is minted-by-the-filter'),
+      { op: 'call', upstream: upstream.node, headers: [] },
+      { op: 'pause' }
+    ],
+    call: [say('it is minted-by-the-server'), { op: 'continue', stream: 'request' }]
+  })
+  await request(`${started.url}/orders/7`)
+  await started.quiet()
+  const { html, text } = await page(started)
+  assert.equal(text.match(/it is •••/g)?.length, 2)
+  assert.ok(!html.includes('minted-by'))
+})
+
 test('what clients and filters send is text on the page, and nothing else', async (t) => {
   const evil = `<img src=x onerror="alert('1')">&`
   const steps: Step[] = [{ op: 'set', map: 'request', name: 'x-evil', value: evil }, say(evil)]
