@@ -53,7 +53,7 @@ export interface RegisteredPlugins {}
 
 /** `plugins` of a route, a service, a plugin_config or a global rule, by the name of the plugin. */
 export type PluginEntries = Record<string, PluginEntry> & {
-  [Name in keyof RegisteredPlugins]?: PluginEntry & { conf?: ConfOf<RegisteredPlugins[Name]> }
+  [Name in keyof RegisteredPlugins]?: PluginEntry & { conf: ConfOf<RegisteredPlugins[Name]> }
 }
 type WithEntries<Owner extends { plugins?: unknown }> = Omit<Owner, 'plugins'> &
   (Owner extends { plugins: unknown } ? { plugins: PluginEntries } : { plugins?: PluginEntries })

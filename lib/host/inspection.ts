@@ -1,7 +1,7 @@
 import { hasHostFunction } from './abi/imports.ts'
 import { CALLBACKS } from './instance.ts'
 import { importsOf, memoriesOf, type Section, SectionId, sectionsOf } from './metering/module-reader.ts'
-import { type AbiVersion, digestOf, loadModule } from './module.ts'
+import { type AbiVersion, digestOf, fullName, loadModule } from './module.ts'
 import { type Producers, producersOf } from './producers.ts'
 import { guessSdk, type SdkGuess } from './sdk.ts'
 
@@ -122,10 +122,6 @@ function readMemory(bytes: Uint8Array, sections: readonly Section[]): Inspection
 
 function isFunction({ kind }: { kind: string }): boolean {
   return kind === 'function'
-}
-
-function fullName({ module, name }: Import): string {
-  return `${module}.${name}`
 }
 
 /** Sorted. A module may list an import twice. */

@@ -5,7 +5,7 @@ import { type Instrumented, instrument, type Wanted } from './metering/instrumen
 import { sectionsOf } from './metering/module-reader.ts'
 import { Unsupported } from './metering/unsupported.ts'
 import { producersOf } from './producers.ts'
-import { isRust } from './sdk.ts'
+import { guessSdk, isRust, type SdkGuess } from './sdk.ts'
 import { trivialExports } from './trivial-exports.ts'
 
 /** The ABI versions that this host speaks, newest first. */
@@ -35,6 +35,8 @@ export interface Module {
   readonly seesResponseTrailers: boolean
   /** Whether it panics at statuses that it does not expect of a host function, as Rust's SDK does */
   readonly panicsAtStatuses: boolean
+  /** What it seems to be made with */
+  readonly sdk: SdkGuess | null
   /** The functions that the module imports */
   readonly imports: readonly Import[]
   /** The memories that it imports, in pages */
@@ -51,6 +53,11 @@ export interface Module {
 export interface Import {
   readonly module: string
   readonly name: string
+}
+
+/** As one text: `env.proxy_log` */
+export function fullName({ module, name }: Import): string {
+  return `${module}.${name}`
 }
 
 /** What a module is compiled for. */
@@ -129,6 +136,8 @@ export async function loadModule(
   if (!hasMemory && importedMemories.length === 0) {
     throw new FST_WASM_MODULE_INVALID(name, origin, 'it neither exports nor imports a memory')
   }
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+  const producers = producersOf(bytes, sectionsOf(bytes))
   return {
     compiled,
     digest: digestOf(bytes),
@@ -136,10 +145,8 @@ export async function loadModule(
     pausesBeforeBody: marker[0] === HIGRESS_MARKER,
     readsRequestBody: functions.has('proxy_on_request_body'),
     seesResponseTrailers: functions.has('proxy_on_response_trailers'),
-    panicsAtStatuses: isRust(
-      Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
-      producersOf(bytes, sectionsOf(bytes))
-    ),
+    panicsAtStatuses: isRust(buffer, producers),
+    sdk: guessSdk({ bytes: buffer, producers, exports: functions, imports: new Set(imports.map(fullName)) }) ?? null,
     imports: imports.filter(({ kind }) => kind === 'function'),
     importedMemories,
     limits,

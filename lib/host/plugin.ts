@@ -5,6 +5,7 @@ import { Instance } from './instance.ts'
 import type { Module } from './module.ts'
 import { PluginContext } from './plugin-context.ts'
 import type { PluginSettings } from './plugin-settings.ts'
+import type { SdkGuess } from './sdk.ts'
 
 /** What `Plugin.status` tells. */
 export interface PluginStatus {
@@ -12,6 +13,8 @@ export interface PluginStatus {
   /** SHA-256 of the module */
   digest: string
   abi_version: string
+  /** What the module seems to be made with, where something is to be seen in it */
+  sdk: SdkGuess | null
   /** The instance in use; `null` before the first request and after a trap */
   instance: {
     /** ISO 8601 */
@@ -26,6 +29,12 @@ export interface PluginStatus {
   instances: number
   /** Instances that were discarded: traps, and starts that failed */
   failures: number
+  /** Why it failed last, or would not start; `null`: it never did */
+  last_failure: {
+    /** ISO 8601 */
+    at: string
+    message: string
+  } | null
 }
 
 /** What no exchange waits for: a filter that traps there alone is there again for the next exchange. */
@@ -49,6 +58,8 @@ export class Plugin {
   #failures = 0
   /** Why it failed last. */
   #lastFailure: Error | undefined
+  /** ISO 8601 */
+  #failedAt: string | undefined
   /** Whether the last attempt to make a plugin context failed. */
   #startFailed = false
   readonly #backOff: BackOff = new BackOff(RESTART_DELAYS, HEALTHY_MS)
@@ -114,7 +125,7 @@ export class Plugin {
     } catch (error) {
       const err = error as Error
       this.#startFailed = true
-      this.#lastFailure = err
+      this.#failed(err)
       const backtrace = backtraceOf(err)
       const next = this.#next()
       log.error({ plugin: name, callback: 'its start', backtrace, next, err }, `${err.message}; ${next}`)
@@ -125,7 +136,7 @@ export class Plugin {
   #refused(context: PluginContext): void {
     const { log, name } = this.settings
     const err = new FST_WASM_CONFIGURE_FAILED(name)
-    this.#lastFailure = err
+    this.#failed(err)
     log.error({ plugin: name, context: context.id, err }, err.message)
   }
 
@@ -155,6 +166,7 @@ export class Plugin {
       name: this.name,
       digest: this.module.digest,
       abi_version: this.module.abiVersion,
+      sdk: this.module.sdk,
       instance:
         instance === undefined
           ? null
@@ -163,7 +175,8 @@ export class Plugin {
       http_contexts: contexts - pluginContexts,
       calls: instance?.calls.size ?? 0,
       instances: this.#instances,
-      failures: this.#failures
+      failures: this.#failures,
+      last_failure: this.#failedAt === undefined ? null : { at: this.#failedAt, message: this.#lastFailure!.message }
     }
   }
 
@@ -178,12 +191,17 @@ export class Plugin {
     // One that fails while it is made is counted where it is made.
     if (this.#instance !== failed) return this.#next()
     this.#instance = undefined
-    this.#lastFailure = failed.failure
+    this.#failed(failed.failure!)
     const where = failed.failedIn!
     // One that was stopped has held up the process for its time.
     if (BESIDE_EXCHANGES.has(where) && !failed.stopped) this.#count(where)
     else this.#fail(where, since)
     return this.#next()
+  }
+
+  #failed(error: Error): void {
+    this.#lastFailure = error
+    this.#failedAt = new Date().toISOString()
   }
 
   #fail(where: string, since: number): void {

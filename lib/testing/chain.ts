@@ -357,7 +357,9 @@ export class Chain {
       const { placed } = member
       const { plugin, configuration } = placed.filter
       if (isAlive(plugin)) return member
-      const filter = new Filter(new Plugin(plugin.module, plugin.settings), configuration)
+      const fresh = new Plugin(plugin.module, plugin.settings)
+      fresh.failsOpen = plugin.failsOpen
+      const filter = new Filter(fresh, configuration)
       return { ...member, placed: { ...placed, filter } }
     })
     this.#plan = new Plan(

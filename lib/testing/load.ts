@@ -101,6 +101,7 @@ async function load(
       grpcCalls: new GrpcUpstreams(grpc_upstreams, recorder)
     }
     const plugin = (await loadPlugins([declaration], shared, { modules })).get(name)!
+    plugin.failsOpen = declaration.fail === 'open'
     const filter = new Filter(plugin, rest.configuration)
     members.push({ name, vmId, placed: { planned: { plugin: name, ...rest }, filter, declaration } })
   }

@@ -34,8 +34,11 @@ for (const language of ['script-go', 'script-rust', 'script-as']) {
       const next = await request(url, { method: 'POST', body: 'hello', headers })
       assert.equal(next.status, 200)
       assert.equal(next.text, 'hello')
-      const { instances, failures } = app.wasmGateway.status().plugins[0]!
+      const { instances, failures, last_failure, sdk } = app.wasmGateway.status().plugins[0]!
       assert.deepEqual({ instances, failures }, { instances: 2, failures: 1 })
+      assert.match(last_failure!.message, new RegExp(`proxy_on_${phase}`))
+      assert.ok(Date.now() - Date.parse(last_failure!.at) < 60_000)
+      assert.equal(sdk?.language, { go: 'Go', rust: 'Rust', as: 'AssemblyScript' }[language.slice(7)])
       const trap = lines.find(({ err }) => err?.code === 'FST_WASM_TRAP')
       assert.match(trap!.msg, new RegExp(`failed to run proxy_on_${phase}`))
     })

@@ -111,6 +111,7 @@ test('with fail: open the exchange goes on without the filter, and shows why it 
   const exchange = await filter.exchange({ response: { body: 'hello' } })
   assert.deepEqual([exchange.response.body, exchange.request.headers], ['hello', {}])
   assert.match(exchange.failures[0]!.message, /trapped in proxy_on_request_headers/)
+  assert.ok(exchange.logs.some(({ message }) => message.includes('its requests go on without it')))
 })
 
 test('an endless loop ends with its time', async (t) => {

@@ -38,6 +38,8 @@ test('config.wasm has the types of a defined plugin, by its name', async () => {
   route({ plugins: { typed_by_its_schema: { conf: { level: 'loud' } } } })
   // @ts-expect-error the level is missing
   route({ plugins: { typed_by_its_schema: { conf: { max: 3 } } } })
+  // @ts-expect-error there is none
+  route({ plugins: { typed_by_its_schema: {} } })
   // @ts-expect-error a text is no such object
   route({ plugins: { typed_by_its_schema: { conf: 'info' } } })
   const handler = async () => ''
