@@ -228,12 +228,15 @@ function saysWhatCame(
   added: readonly string[]
 ): boolean {
   const { length } = rawHeaders
-  let i = 1
+  let i = 0
   for (const name in headers) {
-    if (headers[name] !== (i < length ? rawHeaders[i] : added[i - length])) return false
+    const came = i < length
+    const listed = came ? rawHeaders[i] : added[i - length]
+    if (listed !== name && !(came && listed!.toLowerCase() === name)) return false
+    if (headers[name] !== (came ? rawHeaders[i + 1] : added[i + 1 - length])) return false
     i += 2
   }
-  return i - 1 === length + added.length
+  return i === length + added.length
 }
 
 function indexOfName(list: readonly string[], name: string): number {
