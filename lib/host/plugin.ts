@@ -57,9 +57,7 @@ export class Plugin {
   #instances = 0
   #failures = 0
   /** Why it failed last. */
-  #lastFailure: Error | undefined
-  /** ISO 8601 */
-  #failedAt: string | undefined
+  #lastFailure: PluginStatus['last_failure'] = null
   /** Whether the last attempt to make a plugin context failed. */
   #startFailed = false
   readonly #backOff: BackOff = new BackOff(RESTART_DELAYS, HEALTHY_MS)
@@ -176,7 +174,7 @@ export class Plugin {
       calls: instance?.calls.size ?? 0,
       instances: this.#instances,
       failures: this.#failures,
-      last_failure: this.#failedAt === undefined ? null : { at: this.#failedAt, message: this.#lastFailure!.message }
+      last_failure: this.#lastFailure
     }
   }
 
@@ -199,9 +197,8 @@ export class Plugin {
     return this.#next()
   }
 
-  #failed(error: Error): void {
-    this.#lastFailure = error
-    this.#failedAt = new Date().toISOString()
+  #failed({ message }: Error): void {
+    this.#lastFailure = { at: new Date().toISOString(), message }
   }
 
   #fail(where: string, since: number): void {

@@ -146,19 +146,18 @@ export class Recorder implements Observer {
   }
 
   httpCallEnds(message: HttpCallMessage, headers: readonly string[]): void {
-    const made = this.#calls.get(message)
-    if (made !== undefined) collectSecrets(headers, made.recording.secrets)
-    this.#callEnds(message)
+    this.#callEnds(message, headers)
   }
 
   grpcCallEnds(message: GrpcCallMessage): void {
     this.#callEnds(message)
   }
 
-  #callEnds(message: CallMessage): void {
+  #callEnds(message: CallMessage, headers: readonly string[] = []): void {
     const made = this.#calls.get(message)
     if (made === undefined) return
     const { call, recording } = made
+    collectSecrets(headers, recording.secrets)
     call.milliseconds = performance.now() - recording.startedAt - call.at
     call.status = message.status
     call.error = message.error && recording.record.cut(withoutSecrets(message.error.message, recording.secrets))

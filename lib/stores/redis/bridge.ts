@@ -225,11 +225,7 @@ export class Bridge {
         this.#ready?.()
         break
       case 'down':
-        if (this.#isSaid && message.isRefused) {
-          this.#lastError = message.message
-          this.#refused()
-        }
-        this.#down(message.message)
+        this.#down(message.message, message.isRefused)
         this.#ready?.()
         break
       case 'warning':
@@ -252,10 +248,14 @@ export class Bridge {
     this.#log.error({}, `redis: ${this.#lastError}`)
   }
 
-  /** Said once, until it works again. */
-  #down(reason: string): void {
+  /** Said once, until it works again; and what Redis itself has against it, also when that is found out later. */
+  #down(reason: string, isRefused: boolean = false): void {
     this.#lastError = reason
-    if (this.#isSaid || this.#closed) return
+    if (this.#closed) return
+    if (this.#isSaid) {
+      if (isRefused) this.#refused()
+      return
+    }
     this.#isSaid = true
     this.#outages++
     this.#log.error({ reason }, `redis: ${reason}; what filters share is not available`)

@@ -95,7 +95,7 @@ export class Link {
     const { commands } = this
     const subscriber = this.#subscriber
     for (const client of [commands, subscriber]) {
-      client.on('error', (error: Error) => this.#lost(reasonOf(error), isRefusal(error)))
+      client.on('error', (error: Error) => this.#lostBy(error))
       client.on('close', () => this.#lost('the connection is closed'))
     }
     commands.on('ready', () => this.#prepare())
@@ -172,6 +172,10 @@ export class Link {
     }
   }
 
+  #lostBy(error: Error): void {
+    this.#lost(reasonOf(error), isRefusal(error))
+  }
+
   #lost(reason: string, isRefused: boolean = false): void {
     this.#version++
     this.#isPrepared = false
@@ -205,7 +209,7 @@ export class Link {
       this.#mailbox.isTracked = isTracked
       this.#isPrepared = true
     } catch (error) {
-      if (version === this.#version) this.#lost(reasonOf(error as Error), isRefusal(error as Error))
+      if (version === this.#version) this.#lostBy(error as Error)
       return
     } finally {
       if (this.#preparing === version) this.#preparing = undefined
@@ -248,7 +252,7 @@ export class Link {
       if (!isQuick) this.#wanted = QUICK_ANSWERS
       else if (--this.#wanted <= 0 && performance.now() >= this.#heldUntil) this.#heal()
     } catch (error) {
-      if (version === this.#version) this.#lost(reasonOf(error as Error), isRefusal(error as Error))
+      if (version === this.#version) this.#lostBy(error as Error)
     } finally {
       this.#isProbing = false
     }
