@@ -12,6 +12,7 @@ export async function wat(text: string, write_debug_names: boolean = false): Pro
   const module = (await loaded).parseWat('test.wat', text, {
     tail_call: true,
     exceptions: true,
+    gc: true,
     threads: true,
     memory64: true,
     // Its types do not know of it.

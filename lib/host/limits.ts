@@ -35,6 +35,9 @@ export const MAX_HEADER_BYTES = 1024 * 1024
 /** Entries of all tables of a module together. */
 export const MAX_TABLE_ENTRIES = 1_048_576
 
+/** Values that an exception of a module carries: C++ has one, longjmp two. */
+export const MAX_EXCEPTION_VALUES = 16
+
 /** Bytes that the calls of an instance hold which are not answered yet: their headers and bodies. */
 export const MAX_CALL_BYTES = 64 * 1024 * 1024
 

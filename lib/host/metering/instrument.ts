@@ -1,4 +1,4 @@
-import { MAX_TABLE_ENTRIES } from '../limits.ts'
+import { MAX_EXCEPTION_VALUES, MAX_TABLE_ENTRIES } from '../limits.ts'
 import { ByteWriter } from './byte-writer.ts'
 import { type CodeTarget, rewriteCode, writeOut } from './code.ts'
 import { numberAt, Op, skipNumber } from './instructions.ts'
@@ -7,17 +7,20 @@ import {
   type Export,
   elementsReferTo,
   exportsOf,
+  type FunctionType,
   functionTypesOf,
+  globalsHoldExceptions,
   globalsReferTo,
   type Imports,
   importsOf,
   type Limits,
   memoriesOf,
-  parametersOfTypes,
   type Section,
   SectionId,
   sectionsOf,
-  tablesOf
+  tablesOf,
+  tagTypesOf,
+  typesOf
 } from './module-reader.ts'
 import { Unsupported } from './unsupported.ts'
 
@@ -78,6 +81,7 @@ class Rewriting {
   readonly #wanted: Wanted
   readonly #sections: readonly Section[]
   readonly #to: ByteWriter
+  readonly #types: readonly FunctionType[]
   readonly #imports: Imports
   readonly #memories: readonly Limits[]
   readonly #pages: Share
@@ -90,6 +94,8 @@ class Rewriting {
     this.#wanted = wanted
     this.#sections = sectionsOf(bytes)
     this.#to = new ByteWriter(Math.ceil(bytes.length * 1.2) + 4096)
+    this.#types = typesOf(bytes, this.#find(SectionId.type))
+    this.#boundExceptions()
     this.#imports = importsOf(bytes, this.#find(SectionId.import))
     this.#memories = memoriesOf(bytes, this.#find(SectionId.memory))
     const memories = [...this.#imports.memories, ...this.#memories]
@@ -135,6 +141,23 @@ class Rewriting {
     }
   }
 
+  /**
+   * Exceptions are in V8's heap, where memory has no limit. They are small, and hang on what is on the stack alone, so that
+   * there are as many as fit there.
+   */
+  #boundExceptions(): void {
+    for (const type of tagTypesOf(this.#bytes, this.#find(SectionId.tag))) {
+      const { parameters, takesException } = this.#types[type]!
+      if (takesException) throw new Unsupported('exceptions that carry exceptions')
+      if (parameters > MAX_EXCEPTION_VALUES) {
+        throw new Unsupported(`exceptions with ${parameters} values, where there may be ${MAX_EXCEPTION_VALUES}`)
+      }
+    }
+    if (globalsHoldExceptions(this.#bytes, this.#find(SectionId.global))) {
+      throw new Unsupported('globals that hold exceptions')
+    }
+  }
+
   #find(id: number): Section | undefined {
     return this.#sections.find((section) => section.id === id)
   }
@@ -161,10 +184,9 @@ class Rewriting {
   /** What makes the module stoppable, by section. */
   *#additions(): Generator<void, Map<number, (section?: Section) => Buffer>> {
     const bytes = this.#bytes
-    const parameters = parametersOfTypes(bytes, this.#find(SectionId.type))
     const imports = this.#imports
     const functions = functionTypesOf(bytes, this.#find(SectionId.function))
-    const hookType = parameters.length
+    const hookType = this.#types.length
     const outType = hookType + 1
     const out = imports.functions.length + functions.length
     const table = imports.tables + this.#count(SectionId.table)
@@ -176,7 +198,7 @@ class Rewriting {
     this.#start = start && nameBeside(names, 'start')
     const target = {
       importedFunctions: imports.functions.length,
-      parameters: functions.map((type) => parameters[type]!),
+      parameters: functions.map((type) => this.#types[type]!.parameters),
       hostIsReferenced: this.#refersToHost(imports.functions.length, exports),
       fuel,
       out

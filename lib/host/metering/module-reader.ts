@@ -59,16 +59,50 @@ export function sectionsOf(bytes: Uint8Array): Section[] {
   return sections
 }
 
-/** By type, how many parameters its functions have. */
-export function parametersOfTypes(bytes: Uint8Array, section: Section | undefined): number[] {
-  const parameters: number[] = []
-  eachOf(bytes, section, (at) => {
-    if (bytes[at] !== 0x60) throw new Unsupported('types other than those of functions')
-    const count = numberAt(bytes, at + 1)
-    parameters.push(count)
-    return skipTypes(bytes, skipTypes(bytes, at + 1))
+/** The type of a function. */
+export interface FunctionType {
+  /** How many parameters it has */
+  readonly parameters: number
+  /** Whether one of them is a reference to an exception */
+  readonly takesException: boolean
+}
+
+/** The types of a module, by index. */
+export function typesOf(bytes: Uint8Array, section: Section | undefined): FunctionType[] {
+  const types: FunctionType[] = []
+  eachOf(bytes, section, (start) => {
+    if (bytes[start] !== 0x60) throw new Unsupported('types other than those of functions')
+    const parameters = numberAt(bytes, start + 1)
+    let at = skipNumber(bytes, start + 1)
+    let takesException = false
+    for (let i = 0; i < parameters; i++) {
+      if (isException(bytes, at)) takesException = true
+      at = skipType(bytes, at)
+    }
+    types.push({ parameters, takesException })
+    return skipTypes(bytes, at)
   })
-  return parameters
+  return types
+}
+
+/** The types of the module's own tags: what its exceptions carry. */
+export function tagTypesOf(bytes: Uint8Array, section: Section | undefined): number[] {
+  const types: number[] = []
+  eachOf(bytes, section, (at) => {
+    types.push(numberAt(bytes, at + 1))
+    return skipNumber(bytes, at + 1)
+  })
+  return types
+}
+
+/** Whether there are globals that hold an exception. */
+export function globalsHoldExceptions(bytes: Uint8Array, section: Section | undefined): boolean {
+  let hold = false
+  eachOf(bytes, section, (at) => {
+    if (isException(bytes, at)) hold = true
+    return skipExpression(bytes, skipType(bytes, at) + 1)
+  })
+  return hold
 }
 
 export function importsOf(bytes: Uint8Array, section: Section | undefined): Imports {
@@ -126,7 +160,9 @@ export function tablesOf(bytes: Uint8Array, section: Section | undefined): Limit
   eachOf(bytes, section, (start) => {
     // With an expression of what is in it at the start, it begins with two bytes that are no type.
     const hasContent = bytes[start] === 0x40
-    const limits = limitsAt(bytes, skipType(bytes, hasContent ? start + 2 : start))
+    const type = hasContent ? start + 2 : start
+    if (isException(bytes, type)) throw new Unsupported('tables of exceptions')
+    const limits = limitsAt(bytes, skipType(bytes, type))
     tables.push(limits)
     return hasContent ? skipExpression(bytes, limits.end) : limits.end
   })
@@ -203,6 +239,12 @@ function eachOf(bytes: Uint8Array, section: Section | undefined, each: (at: numb
   if (section === undefined) return
   let at = skipNumber(bytes, section.start)
   for (let count = numberAt(bytes, section.start); count > 0; count--) at = each(at)
+}
+
+/** `exnref`, or `(ref null? exn)`. */
+function isException(bytes: Uint8Array, type: number): boolean {
+  const first = bytes[type]!
+  return (first === 0x63 || first === 0x64 ? bytes[type + 1] : first) === 0x69
 }
 
 function limitsAt(bytes: Uint8Array, start: number): Limits {

@@ -92,6 +92,29 @@ test('memory that is shared, of 64 bits or larger than the limit is refused with
   }
 })
 
+test('what holds exceptions, has them carry much or makes objects in the heap is refused, whether it can be stopped or not', async () => {
+  const rest = `(memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
+    (func (export "malloc") (param i32) (result i32) (i32.const 0))`
+  for (const [fields, reason] of [
+    [`(tag (param ${'i32 '.repeat(17)}))`, /exceptions with 17 values, where there may be 16/],
+    ['(tag (param i32 exnref))', /exceptions that carry exceptions/],
+    ['(global (mut exnref) (ref.null exn))', /globals that hold exceptions/],
+    ['(table 1 exnref)', /tables of exceptions/],
+    ['(type (struct (field i32)))', /types other than those of functions/]
+  ] as const) {
+    const bytes = await wat(`(module ${fields} ${rest})`)
+    if (!WebAssembly.validate(bytes)) continue
+    for (const stoppable of [true, false]) {
+      await assert.rejects(loadModule('test', bytes, { stoppable, memoryMib: 1 }), {
+        code: 'FST_WASM_MODULE_INVALID',
+        message: reason
+      })
+    }
+  }
+  const carriesLittle = await wat(`(module (tag (param ${'i32 '.repeat(16)})) ${rest})`)
+  if (WebAssembly.validate(carriesLittle)) await loadModule('test', carriesLittle)
+})
+
 test('a loop of calls that take the host long is stopped after the first that is too late', async () => {
   let times = 0
   const sleep = () => {
