@@ -14,6 +14,7 @@ import type { FilteredExchange, Snapshot } from './filter-phase.ts'
 import { abortResponse } from './local-response.ts'
 import type { Plan } from './plan.ts'
 import { builtInProperty } from './properties.ts'
+import { ReadAhead } from './read-ahead.ts'
 import { RequestBody } from './request-body.ts'
 import { RequestHeaders } from './request-headers.ts'
 import { ResponseHeaders } from './response-headers.ts'
@@ -72,6 +73,7 @@ export class Exchange implements Stream, FilteredExchange {
   #requestTrailers: RequestTrailers | undefined
   #responseTrailers: ResponseTrailers | undefined
   #rawBody: RequestBody | undefined
+  #readAhead: ReadAhead | undefined
   #properties: PropertyMap | undefined
   #localResponse: LocalResponse | undefined
   /** Index of the filter that has answered or failed last. */
@@ -287,8 +289,18 @@ export class Exchange implements Stream, FilteredExchange {
     this.#active = context
   }
 
+  wait(): void {
+    const { raw } = this.request
+    // What `inject` makes is neither.
+    if (!this.hasRequestBody || raw.complete !== false || raw.httpVersionMajor !== 1) return
+    this.#readAhead = new ReadAhead(raw, this.plan.bodyLimit)
+    this.#readAhead.start()
+  }
+
   leave(): void {
     this.#active = undefined
+    this.#readAhead?.stop()
+    this.#readAhead = undefined
   }
 
   getProperty(path: string): PropertyValue | undefined {

@@ -41,6 +41,8 @@ export interface FilteredExchange {
   /** The context of a filter, when a phase has opened it. */
   opened(index: number): HttpContext | undefined
   enter(context: HttpContext): void
+  /** The phase that is under way waits, for however long. */
+  wait(): void
   leave(): void
   snapshot(): Snapshot
   fail(index: number, failure?: Error, before?: Snapshot): typeof Outcome.Failed | typeof Outcome.Continue
@@ -64,6 +66,7 @@ export function within(
   exchange.enter(context)
   const outcome = phase(context, endOfStream)
   if (typeof outcome === 'number') return settle(exchange, index, outcome, before)
+  exchange.wait()
   return outcome.then((settled) => settle(exchange, index, settled, before))
 }
 

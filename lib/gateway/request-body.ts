@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { FST_WASM_REQUEST_BODY_TOO_LARGE } from '../errors.ts'
+import { GrowingBytes } from '../growing-bytes.ts'
 
 type Push = IncomingMessage['push']
 
@@ -19,7 +20,7 @@ interface ReadableState {
 export class RequestBody {
   readonly #raw: IncomingMessage
   readonly #limit: number
-  readonly #chunks: Buffer[] = []
+  readonly #bytes: GrowingBytes = new GrowingBytes()
   #push: Push | undefined
   #size = 0
   #ended = false
@@ -90,7 +91,7 @@ export class RequestBody {
       raw.resume()
       throw new FST_WASM_REQUEST_BODY_TOO_LARGE(this.#limit)
     }
-    return Buffer.concat(this.#chunks)
+    return this.#bytes.bytes
   }
 
   /** Whether a parser or anybody else has consumed the body, so that it cannot be put back. */
@@ -141,7 +142,7 @@ export class RequestBody {
   /** No filter wants it: nothing of it is kept. */
   forget(): void {
     this.#unwatch()
-    this.#chunks.length = 0
+    this.#bytes.clear()
   }
 
   get #tooLarge(): boolean {
@@ -150,8 +151,8 @@ export class RequestBody {
 
   #keep(chunk: Buffer): void {
     this.#size += chunk.length
-    if (this.#tooLarge) this.#chunks.length = 0
-    else this.#chunks.push(chunk)
+    if (this.#tooLarge) this.#bytes.clear()
+    else this.#bytes.add(chunk)
     this.#onProgress?.()
   }
 

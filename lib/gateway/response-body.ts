@@ -1,10 +1,15 @@
 import { pipeline, Readable, Transform } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { FST_WASM_RESPONSE_BODY_TOO_LARGE } from '../errors.ts'
+import { GrowingBytes } from '../growing-bytes.ts'
 import { type Body, Outcome } from '../host/index.ts'
+import { now, setImmediate } from '../real-time.ts'
 import { type FilteredExchange, within } from './filter-phase.ts'
 
 const EMPTY = Buffer.alloc(0)
+
+/** So long, in milliseconds, chunks of a stream that are there already are worked on before others have their turn. */
+const TURN_MS = 10
 
 /**
  * Passes a body that is there as a whole through the response body callbacks. With APISIX's semantics a filter gets it as a
@@ -52,6 +57,8 @@ export function filterStream<Exchange extends FilteredExchange>(
   const filters = new StreamFilters(exchange, indexes)
   exchange.responseTrailers.wait()
   const transform = new Transform({
+    // One chunk at a time: what has to wait does so in the source, which has no object for each bit.
+    highWaterMark: 1,
     transform(chunk: Buffer, _encoding, callback) {
       filters.write(chunk, false, callback)
     },
@@ -86,21 +93,23 @@ class StreamFilters {
   readonly #exchange: FilteredExchange
   readonly #indexes: readonly number[]
   /** What a filter has let go of, which the filters after it have not seen: nothing that comes later may overtake it. */
-  readonly #released: (Buffer | undefined)[] = []
+  readonly #released: GrowingBytes[] = []
   #turn: Promise<void> = Promise.resolve()
   #refused = false
+  /** Milliseconds since others had their turn */
+  #spent = 0
 
   constructor(exchange: FilteredExchange, indexes: readonly number[]) {
     this.#exchange = exchange
     this.#indexes = indexes
     for (const [i, index] of indexes.entries()) {
+      this.#released[i] = new GrowingBytes()
       const released = ({ bytes, limit }: Body) => {
         if (limit !== undefined) {
           this.#enqueue(async () => exchange.fail(index, new FST_WASM_RESPONSE_BODY_TOO_LARGE(limit)))
           return
         }
-        const before = this.#released[i]
-        this.#released[i] = before === undefined ? bytes : Buffer.concat([before, bytes])
+        this.#released[i]!.add(bytes)
         this.#enqueue(() => this.#flush(i))
       }
       exchange.opened(index)!.released = released
@@ -115,7 +124,13 @@ class StreamFilters {
 
   write(chunk: Buffer, endOfStream: boolean, done: () => void): void {
     this.#enqueue(async () => {
+      const begin = now()
       const outcome = await this.#run(chunk, endOfStream, 0)
+      this.#spent += now() - begin
+      if (this.#spent > TURN_MS) {
+        this.#spent = 0
+        await new Promise<void>((resolve) => setImmediate(resolve))
+      }
       if (outcome === Outcome.Continue || outcome === Outcome.Hold) done()
       return outcome
     })
@@ -133,10 +148,8 @@ class StreamFilters {
   }
 
   async #flush(i: number): Promise<Outcome> {
-    const bytes = this.#released[i]
-    if (bytes === undefined) return Outcome.Continue
-    this.#released[i] = undefined
-    return this.#run(bytes, false, i + 1)
+    const released = this.#released[i]!
+    return released.size === 0 ? Outcome.Continue : this.#run(released.take(), false, i + 1)
   }
 
   /** @param from the first filter that has not seen the bytes */

@@ -1,3 +1,4 @@
+import { GrowingBytes } from '../growing-bytes.ts'
 import { queueMicrotask } from '../real-time.ts'
 import { Action, StreamType } from './abi/constants.ts'
 import { Context } from './context.ts'
@@ -53,6 +54,8 @@ export class HttpContext extends Context {
   #held: Body | undefined
   /** What of it is, when the callback that kept it has returned. */
   #heldBytes: Buffer | undefined
+  /** Where chunks are put behind each other while they are held. */
+  #gathered: GrowingBytes | undefined
   #paused = false
   #resumed = false
   #settle: (() => void) | undefined
@@ -153,7 +156,7 @@ export class HttpContext extends Context {
     if (this.#held !== undefined) {
       // What it has changed of it in a callback that has failed, it has not.
       const held = this.failed ? this.#heldBytes! : this.#held.bytes
-      chunk.bytes = Buffer.concat([held, chunk.bytes])
+      chunk.bytes = this.#gather(held, chunk.bytes)
       chunk.limit = this.failed ? undefined : this.#held.limit
     }
     this.#held = undefined
@@ -262,6 +265,17 @@ export class HttpContext extends Context {
     }
     this.wantsResponseBody = true
     return this.takesResponseBody(true)
+  }
+
+  /** A chunk behind what is held. */
+  #gather(held: Buffer, chunk: Buffer): Buffer {
+    // The filter has changed what is held, or it is the first.
+    if (this.#gathered?.bytes !== held) {
+      this.#gathered = new GrowingBytes()
+      this.#gathered.add(held)
+    }
+    this.#gathered.add(chunk)
+    return this.#gathered.bytes
   }
 
   /** The filter lets go of what it holds of the response body, between two chunks. */

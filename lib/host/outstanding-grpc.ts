@@ -11,7 +11,7 @@ import type { GrpcCall, GrpcEvents, GrpcStream } from './stream.ts'
 import { passTraceOn } from './trace-context.ts'
 
 /** gRPC's own codes for how an exchange ended, those that arise here. */
-const GrpcStatus = { Ok: 0, Cancelled: 1, Internal: 13 } as const
+const GrpcStatus = { Ok: 0, Cancelled: 1, ResourceExhausted: 8, Internal: 13 } as const
 
 /** A phase that no HTTP context is ever in. */
 const NO_PHASE = -1
@@ -25,8 +25,10 @@ interface Exchange {
   readonly unary: boolean
   /** The phase of the HTTP context that may wait for it. */
   readonly phase: number
-  /** What it was begun with, in bytes */
-  readonly size: number
+  /** What it holds, in bytes: what it was begun with, and what has come and the filter has not been given */
+  size: number
+  /** How much of that is of a message that is not complete. */
+  partial: number
   readonly stream: GrpcStream
   /** For those who watch, if there are any */
   readonly watched: GrpcCallMessage | undefined
@@ -75,6 +77,7 @@ export class OutstandingGrpc {
   call(context: Context, call: OwnGrpcCall, message: Buffer, size: number): number | undefined {
     const id = this.#takeId()
     const events: GrpcEvents = {
+      holds: (bytes) => this.#holds(id, bytes),
       initialMetadata() {},
       message: (answer) => this.#answered(id, answer),
       trailingMetadata() {},
@@ -261,6 +264,7 @@ export class OutstandingGrpc {
       unary,
       phase,
       size,
+      partial: 0,
       stream,
       watched,
       halfClosed: unary,
@@ -294,6 +298,7 @@ export class OutstandingGrpc {
   #streamEvents(id: number): GrpcEvents {
     const { callbacks } = this.#instance
     return {
+      holds: (bytes) => this.#holds(id, bytes),
       initialMetadata: (metadata) => {
         const root = this.#rootOf(id)
         if (root === undefined) return
@@ -320,7 +325,24 @@ export class OutstandingGrpc {
     const exchange = this.#exchanges.get(id)
     if (exchange === undefined) return
     exchange.answers++
-    exchange.answer ??= answer
+    if (exchange.answer !== undefined) return
+    if (this.#counts.grow(answer.length)) {
+      exchange.answer = answer
+      exchange.size += answer.length
+    } else {
+      exchange.stream.cancel()
+      this.#close(id, GrpcStatus.ResourceExhausted, 'the answers that are under way hold too much')
+    }
+  }
+
+  #holds(id: number, bytes: number): boolean {
+    const exchange = this.#exchanges.get(id)
+    if (exchange === undefined) return false
+    const more = bytes - exchange.partial
+    if (!this.#counts.grow(more)) return false
+    exchange.partial = bytes
+    exchange.size += more
+    return true
   }
 
   /** One callback: with the answer when there is exactly one, else with why there is none. */

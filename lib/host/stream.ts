@@ -116,8 +116,14 @@ export interface GrpcCall {
   readonly timeout: number
 }
 
-/** What comes of an exchange, in this order; `close` exactly once and last, unless it is cancelled before. */
+/** What comes of an exchange, in this order but for `holds`; `close` exactly once and last, unless it is cancelled before. */
 export interface GrpcEvents {
+  /**
+   * Is told how many bytes there are of a message that is not complete, when that has changed.
+   *
+   * @returns false when there is no room for them: the exchange has failed
+   */
+  holds(bytes: number): boolean
   /** @param metadata name, value, … */
   initialMetadata(metadata: readonly string[]): void
   message(message: Buffer): void
@@ -129,7 +135,7 @@ export interface GrpcEvents {
 
 /** The filter's side of an exchange. */
 export interface GrpcStream {
-  /** Bytes of messages that wait to be sent */
+  /** Bytes of messages that wait to be sent, with what frames them */
   readonly unsent: number
   /** @param endStream whether it is the last message */
   send(message: Buffer, endStream: boolean): void

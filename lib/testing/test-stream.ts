@@ -144,6 +144,9 @@ export class TestStream implements Stream, FilteredExchange, DescribedExchange {
     this.#active = context
   }
 
+  /** Its request is there as a whole. */
+  wait(): void {}
+
   leave(): void {
     this.#active = undefined
   }

@@ -2,6 +2,7 @@ import { type Duplex, Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { UpstreamNode } from '../../config/validate.ts'
 import { FST_WASM_UPSTREAM_TIMEOUT } from '../../errors.ts'
+import { GrowingBytes } from '../../growing-bytes.ts'
 import type { Outcome } from './health-checks.ts'
 import type { BodyWatcher, OutgoingBody } from './outgoing-body.ts'
 import type { Upstream } from './upstream.ts'
@@ -29,8 +30,8 @@ export class WholeBody {
 
 type Controller = Dispatcher.DispatchController
 
-/** As undici's own bodies. */
-const HIGH_WATER_MARK = 64 * 1024
+/** So many bytes of a body may wait before no more are read, as with undici's own. */
+const MAX_WAITING = 64 * 1024
 
 const CONNECT_TIMEOUTS: ReadonlySet<string | undefined> = new Set(['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
 
@@ -52,8 +53,12 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
   #timer: NodeJS.Timeout | undefined
   #statusCode = 0
   #body: Readable | undefined
-  /** What of the body came together with the head, which has not been told yet. */
-  #held: Buffer[] | undefined
+  /** Whether the head has been told. */
+  #answered = false
+  /** What of the body nobody has asked for yet. */
+  readonly #waiting: GrowingBytes = new GrowingBytes()
+  /** Whether somebody has asked for more than there was. */
+  #wanted = false
   /** Why there is no more than that. */
   #brokenBy: Error | undefined
   #abortion: Error | undefined
@@ -102,38 +107,29 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
   }
 
   onResponseStart(controller: Controller, statusCode: number): void {
-    if (statusCode < 200) {
-      this.#timer?.refresh()
-      return
-    }
+    // It is not the answer yet, however many of them come.
+    if (statusCode < 200) return
     clearTimeout(this.#timer)
     this.#statusCode = statusCode
     this.#report(statusCode)
     // Undici reads all that the socket has before anything else runs.
-    this.#held = []
     const headers = listOf(controller.rawHeaders)
-    queueMicrotask(() => this.#answer(controller, headers, this.#held!))
+    queueMicrotask(() => this.#answer(controller, headers))
   }
 
-  /** @param held what there is of the body */
-  #answer(controller: Controller, headers: string[], held: readonly Buffer[]): void {
-    this.#held = undefined
+  #answer(controller: Controller, headers: string[]): void {
+    this.#answered = true
     const isWhole = this.#complete && this.#brokenBy === undefined
-    const body = isWhole
-      ? new WholeBody(held.length === 1 ? held[0]! : Buffer.concat(held))
-      : this.#open(controller, held)
+    const body = isWhole ? new WholeBody(this.#waiting.take()) : this.#open(controller)
     this.#callback(null, { statusCode: this.#statusCode, headers, body, trailers: this.#trailers })
     if (this.#brokenBy !== undefined) this.#body!.destroy(this.#brokenBy)
   }
 
-  #open(controller: Controller, held: readonly Buffer[]): Readable {
+  #open(controller: Controller): Readable {
     const body = new Readable({
-      highWaterMark: HIGH_WATER_MARK,
-      read: () => {
-        if (!controller.paused) return
-        this.#timer?.refresh()
-        controller.resume()
-      },
+      // One chunk: what has to wait does so here, in one piece, and not as an object for each bit of it.
+      highWaterMark: 1,
+      read: () => this.#read(controller),
       destroy: (error, done) => {
         // An error is dear: it looks where it comes from.
         if (!this.#complete) this.abort(error ?? new Error('the response was let go of'))
@@ -142,23 +138,35 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
     })
     this.#body = body
     if (!this.#complete) this.#expect('it stopped in its response')
-    for (const chunk of held) if (!body.push(chunk) && !this.#complete) controller.pause()
+    if (this.#waiting.size >= MAX_WAITING && !this.#complete) controller.pause()
     return body
   }
 
+  /** Somebody wants more of the body. */
+  #read(controller: Controller): void {
+    if (this.#waiting.size === 0) this.#wanted = true
+    else this.#body!.push(this.#waiting.take())
+    if (this.#complete) this.#body!.push(null)
+    if (!controller.paused) return
+    this.#timer?.refresh()
+    controller.resume()
+  }
+
   onResponseData(controller: Controller, chunk: Buffer): void {
-    if (this.#held !== undefined) {
-      this.#held.push(chunk)
+    if (this.#answered) this.#timer!.refresh()
+    if (this.#wanted) {
+      this.#wanted = false
+      this.#body!.push(chunk)
       return
     }
-    this.#timer!.refresh()
-    if (!this.#body!.push(chunk)) controller.pause()
+    this.#waiting.add(chunk)
+    if (this.#answered && this.#waiting.size >= MAX_WAITING) controller.pause()
   }
 
   onResponseEnd(controller: Controller): void {
     this.#end()
     this.#trailers.push(...listOf(controller.rawTrailers))
-    this.#body?.push(null)
+    if (this.#waiting.size === 0) this.#body?.push(null)
   }
 
   onResponseError(controller: Controller | undefined, error: Error & { code?: string }): void {
@@ -171,7 +179,7 @@ export class Attempt implements Dispatcher.DispatchHandler, BodyWatcher {
     if (isTimeout(this.#abortion ?? error)) this.#report('timeout')
     else if (this.#abortion === undefined) this.#report('tcp failure')
     // Undici may report at once that it cannot send what it was given.
-    if (this.#held !== undefined) this.#brokenBy = error
+    if (this.#statusCode !== 0 && !this.#answered) this.#brokenBy = error
     else if (this.#body === undefined) queueMicrotask(() => this.#callback(error))
     else this.#body.destroy(error)
   }

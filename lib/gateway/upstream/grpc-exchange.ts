@@ -1,5 +1,6 @@
 import { type ClientHttp2Stream, constants } from 'node:http2'
 import type { UpstreamNode } from '../../config/validate.ts'
+import { GrowingBytes } from '../../growing-bytes.ts'
 import type { GrpcCall, GrpcEvents, GrpcStream } from '../../host/index.ts'
 import { Deframer, frame } from './grpc-framing.ts'
 import { grpcHeaders, metadataOf } from './grpc-headers.ts'
@@ -25,9 +26,9 @@ export class GrpcExchange implements GrpcStream {
   /** The node that is at work, or is connected to. */
   #node: UpstreamNode | undefined
   readonly #deframer: Deframer = new Deframer()
-  /** What the filter sends while there is no connection. */
-  #waiting: Buffer[] = []
-  #waitingBytes = 0
+  /** What the filter has sent and the stream has not been given: there is no connection, or it is busy with what it has. */
+  readonly #waiting: GrowingBytes = new GrowingBytes()
+  #writing = false
   #halfClosed = false
   #over = false
   #connection: Http2Connection | undefined
@@ -59,27 +60,23 @@ export class GrpcExchange implements GrpcStream {
   }
 
   get unsent(): number {
-    return this.#stream === undefined ? this.#waitingBytes : this.#stream.writableLength
+    return this.#waiting.size + (this.#stream?.writableLength ?? 0)
   }
 
   send(message: Buffer, endStream: boolean): void {
     if (this.#over || this.#halfClosed) return
     const framed = frame(message)
-    if (this.#stream === undefined) {
-      this.#waiting.push(framed)
-      this.#waitingBytes += framed.length
-    } else {
-      this.#stream.write(framed)
-    }
+    this.#waiting.add(framed)
+    if (endStream) this.#halfClosed = true
+    this.#flush()
     if (this.unsent > MAX_UNSENT + framed.length) {
       queueMicrotask(() => this.#fail(GrpcStatus.ResourceExhausted, 'the upstream does not take what is sent'))
     }
-    if (endStream) this.end()
   }
 
   end(): void {
     this.#halfClosed = true
-    this.#stream?.end()
+    this.#flush()
   }
 
   cancel(): void {
@@ -149,9 +146,22 @@ export class GrpcExchange implements GrpcStream {
     })
     stream.on('error', (error) => this.#lost(error.message))
     stream.on('close', () => this.#complete())
-    for (const framed of this.#waiting) stream.write(framed)
-    this.#waiting = []
-    if (this.#halfClosed) stream.end()
+    this.#flush()
+  }
+
+  /** One write at a time: however small the messages, nothing is held for each. */
+  #flush(): void {
+    const stream = this.#stream
+    if (stream === undefined || this.#writing || this.#over) return
+    if (this.#waiting.size > 0) {
+      this.#writing = true
+      stream.write(this.#waiting.take(), () => {
+        this.#writing = false
+        this.#flush()
+      })
+    } else if (this.#halfClosed) {
+      stream.end()
+    }
   }
 
   #response(metadata: string[], endStream: boolean): void {
@@ -189,6 +199,8 @@ export class GrpcExchange implements GrpcStream {
       if (this.#over) return
       this.#events.message(message)
     }
+    if (this.#over || this.#events.holds(this.#deframer.partial)) return
+    this.#fail(GrpcStatus.ResourceExhausted, 'the answers that are under way hold too much')
   }
 
   #complete(): void {
@@ -202,7 +214,8 @@ export class GrpcExchange implements GrpcStream {
     if (this.#over) return
     const status = statusIn(trailers)
     if (status === undefined) this.#fail(GrpcStatus.Unknown, 'the trailers have no grpc-status')
-    else if (status === 0 && this.#deframer.partial) this.#fail(GrpcStatus.Internal, 'the last message is not complete')
+    else if (status === 0 && this.#deframer.partial > 0)
+      this.#fail(GrpcStatus.Internal, 'the last message is not complete')
     else {
       // The upstream may end an exchange before the filter does: what is open of that is ended here.
       this.#leave(constants.NGHTTP2_NO_ERROR)
@@ -228,7 +241,7 @@ export class GrpcExchange implements GrpcStream {
 
   #leave(code: number): void {
     this.#over = true
-    this.#waiting = []
+    this.#waiting.clear()
     clearTimeout(this.#timer)
     this.#release()
     this.#unwait?.()

@@ -1,3 +1,5 @@
+import { GrowingBytes } from '../../growing-bytes.ts'
+
 // The length-prefixed messages of gRPC over HTTP/2: a flag for compression, a length in four bytes, the message.
 
 const PREFIX = 5
@@ -15,14 +17,13 @@ export function frame(message: Buffer): Buffer {
 
 /** Cuts a stream of bytes into messages. */
 export class Deframer {
-  #chunks: Buffer[] = []
-  #size = 0
+  readonly #bytes: GrowingBytes = new GrowingBytes()
   /** How many bytes there must be before anything can be cut: those of the prefix, then those of the message too. */
   #wanted = PREFIX
 
-  /** Whether a message has begun that is not complete. */
-  get partial(): boolean {
-    return this.#size > 0
+  /** How many bytes there are of a message that is not complete. */
+  get partial(): number {
+    return this.#bytes.size
   }
 
   /**
@@ -30,10 +31,9 @@ export class Deframer {
    * @throws when a message is compressed, which nobody asked for, or too long
    */
   push(chunk: Buffer): Buffer[] {
-    this.#chunks.push(chunk)
-    this.#size += chunk.length
-    if (this.#size < this.#wanted) return []
-    let bytes = Buffer.concat(this.#chunks, this.#size)
+    this.#bytes.add(chunk)
+    if (this.#bytes.size < this.#wanted) return []
+    let bytes = this.#bytes.take()
     const messages: Buffer[] = []
     this.#wanted = PREFIX
     while (bytes.length >= PREFIX) {
@@ -47,8 +47,7 @@ export class Deframer {
       messages.push(bytes.subarray(PREFIX, end))
       bytes = bytes.subarray(end)
     }
-    this.#chunks = bytes.length === 0 ? [] : [bytes]
-    this.#size = bytes.length
+    this.#bytes.add(bytes)
     return messages
   }
 }

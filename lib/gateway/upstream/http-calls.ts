@@ -1,3 +1,4 @@
+import { GrowingBytes } from '../../growing-bytes.ts'
 import {
   type HttpCall,
   type HttpCallClient,
@@ -115,11 +116,9 @@ function collect(
   finish: (response: HttpCallResponse) => void,
   fail: (error: Error) => void
 ): void {
-  const chunks: Buffer[] = []
-  let size = 0
+  const received = new GrowingBytes()
   const take = (chunk: Buffer): void => {
-    size += chunk.length
-    if (size > MAX_RESPONSE_BODY) {
+    if (received.size + chunk.length > MAX_RESPONSE_BODY) {
       fail(new Error(`the response is longer than ${MAX_RESPONSE_BODY} bytes`))
       return
     }
@@ -127,13 +126,13 @@ function collect(
       fail(new Error('the answers that are under way hold too much'))
       return
     }
-    chunks.push(chunk)
+    received.add(chunk)
   }
   // After a failure it is too late to finish.
   const end = () =>
     finish({
       headers: [':status', String(statusCode), ...headers],
-      body: Buffer.concat(chunks, size),
+      body: received.bytes,
       trailers
     })
   if (body instanceof WholeBody) {

@@ -129,7 +129,8 @@ export class GrpcTester {
     const stream = this.calls.open(
       { upstream, service: 'acme.Greeter', method: 'Greet', metadata: [], timeout: 0, ...call },
       {
-        initialMetadata: (metadata) => check(`initial ${withoutDate(metadata).join(' ')}`),
+        holds: () => true,
+      initialMetadata: (metadata) => check(`initial ${withoutDate(metadata).join(' ')}`),
         message: (message) => check(`message ${message}`),
         trailingMetadata: (metadata) => check(`trailing ${metadata.join(' ')}`),
         close: (status, message) => {

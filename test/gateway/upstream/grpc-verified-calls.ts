@@ -14,6 +14,7 @@ for (const config of JSON.parse(process.argv[2]!)) {
   const closed = await new Promise<string>((resolve) => {
     const call = { upstream: 'a', service: 'acme.Greeter', method: 'Greet', metadata: [], timeout: 5000 }
     const stream = calls.open(call, {
+      holds: () => true,
       initialMetadata() {},
       message() {},
       trailingMetadata() {},
