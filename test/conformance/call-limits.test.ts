@@ -259,3 +259,35 @@ test('a message on a stream is BadArgument where the streams have too much that 
   assert.deepEqual(exchange!.messages, ['hello'])
   assert.deepEqual(warnings(host), ['test: a message is refused: its gRPC streams hold too much that is not sent'])
 })
+
+test('what has come of gRPC messages counts, and an exchange without room for more fails', async () => {
+  const MIB = 1024 * 1024
+  const guest = new Guest().record('proxy_on_grpc_receive', 'proxy_on_grpc_close')
+  const host = await startHost(
+    guest.on('proxy_on_request_headers', grpcCall(guest), grpcCall(guest), grpcStream(guest))
+  )
+  host.open().requestHeaders(true)
+  const { bytes } = host.instance.calls.usage
+  const usage = () => host.instance.calls.usage.bytes - bytes
+  const [first, second, stream] = host.grpcCalls.exchanges
+  assert.equal(first!.events.holds(40 * MIB), true)
+  assert.equal(stream!.events.holds(24 * MIB), false)
+  assert.equal(stream!.events.holds(20 * MIB), true)
+  assert.equal(usage(), 60 * MIB)
+  // A stream's message goes to the filter, what answers a call waits for its end.
+  stream!.events.message(Buffer.alloc(20 * MIB))
+  assert.equal(stream!.events.holds(0), true)
+  assert.equal(first!.events.holds(0), true)
+  first!.events.message(Buffer.alloc(40 * MIB))
+  assert.equal(usage(), 40 * MIB)
+  second!.events.message(Buffer.alloc(30 * MIB))
+  assert.equal(second!.state, 'cancelled')
+  assert.equal(second!.events.holds(1), false, 'it is over')
+  first!.close(0)
+  stream!.close(0)
+  assert.deepEqual(
+    host.events().filter((event) => event.startsWith('grpc')),
+    [`grpc_receive(1, 3, ${20 * MIB})`, 'grpc_close(1, 2, 8)', `grpc_receive(1, 1, ${40 * MIB})`, 'grpc_close(1, 3, 0)']
+  )
+  assert.deepEqual(host.instance.calls.usage, NOTHING)
+})

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { connect } from 'node:net'
 import { Readable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { startApp, startUpstream } from '../app.ts'
+import { eventually } from '../eventually.ts'
 import { exchangeBytes, request } from '../http.ts'
 import { type Script, say, scripted } from './script.ts'
 
@@ -333,4 +335,24 @@ test('a stream that fails while a filter holds its head is answered 500, and the
     })
     assert.equal((await request(url)).status, 500)
   }
+})
+
+test('chunks that are held are there in their order, however many, and others have their turn meanwhile', async (t) => {
+  const CHUNKS = 30_000
+  const conf = { response_body: [{ op: 'pause' }] }
+  let turns = 0
+  const { port, app } = await start(t, conf, (app, config) => {
+    app.get('/', { config }, async () => Readable.from(Array.from({ length: CHUNKS }, (_, i) => Buffer.from(`${i};`))))
+  })
+  const socket = connect(port, '127.0.0.1')
+  socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+  await eventually('the filter is at work', () => app.wasmGateway.status().plugins[0]!.http_contexts === 1)
+  const count = () => {
+    turns++
+    if (app.wasmGateway.status().plugins[0]!.http_contexts > 0 && turns < 50) setImmediate(count)
+  }
+  count()
+  await eventually('others have their turn', () => turns >= 10)
+  socket.destroy()
+  await eventually('nothing is alive', () => app.wasmGateway.status().plugins[0]!.http_contexts === 0)
 })

@@ -176,3 +176,93 @@ test('a client that leaves with pipelined requests leaves nothing, wherever each
     []
   )
 })
+
+test('a client that leaves in the middle of its upload is noticed while a filter waits', async (t) => {
+  // Before Fastify's parser reads it.
+  const plugins = scripted({ name: 'a', http_request_phase: 'rewrite' })
+  const gateway = await startApp(t, { plugins }, (app) => {
+    const conf = { request_headers: [{ op: 'pause' }] }
+    app.post('/paused', { config: { wasm: { plugins: { a: { conf } } } } }, async () => 'hello')
+  })
+  for (const length of [10, 50_000, 200_000]) {
+    for (const leave of ['destroy', 'resetAndDestroy'] as const) {
+      const socket = connect(gateway.port, '127.0.0.1')
+      socket.on('error', () => {})
+      const head = 'POST /paused HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ncontent-length: 1000000\r\n\r\n'
+      socket.write(head + 'x'.repeat(length))
+      await eventually('the filter waits', () => alive(gateway) === 1)
+      socket[leave]()
+      await eventually('nothing is alive', () => alive(gateway) === 0)
+    }
+  }
+})
+
+for (const path of ['/waits', '/waits-and-reads']) {
+  test(`a body that comes while a filter waits for long is all there afterwards (${path})`, async (t) => {
+    const { node } = await startUpstream(t, (app) => {
+      app.get('/auth', async () => {
+        await sleep(600)
+        return ''
+      })
+    })
+    const waits = { op: 'call', upstream: node, headers: [[':path', '/auth']] }
+    const confs = {
+      '/waits': { request_headers: [waits] },
+      '/waits-and-reads': {
+        request_headers: [wantsRequestBody, waits],
+        request_body: [{ op: 'append_body', of: 'request', value: '!' }]
+      }
+    }
+    const { port } = await startApp(t, { plugins: scripted('a') }, (app) => {
+      app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body))
+      for (const [url, conf] of Object.entries(confs)) {
+        app.post(url, { config: { wasm: { plugins: { a: { conf } } } } }, async ({ body }) => body)
+      }
+    })
+    const body = Array.from({ length: 40_000 }, (_, i) => `${i},`).join('')
+    for (const [framing, framed] of [
+      [`content-length: ${body.length}`, body],
+      ['transfer-encoding: chunked', `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`]
+    ] as const) {
+      // What comes last comes before, while and after the filter waits.
+      for (const rest of [0, 400, 900]) {
+        const socket = connect(port, '127.0.0.1')
+        let received = ''
+        socket.on('data', (chunk: Buffer) => {
+          received += chunk.toString()
+        })
+        const cut = framed.length - 100
+        socket.write(
+          `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\n${framing}\r\nconnection: close\r\n\r\n`
+        )
+        socket.write(framed.slice(0, cut))
+        await sleep(rest)
+        socket.write(framed.slice(cut))
+        await new Promise((resolve) => socket.on('close', resolve))
+        assert.equal(received.split('\r\n\r\n')[1], path === '/waits' ? body : `${body}!`)
+      }
+    }
+  })
+}
+
+test('a body in chunks of one byte takes little more memory than it is long', async (t) => {
+  const gateway = await start(t)
+  const socket = connect(gateway.port, '127.0.0.1')
+  let received = ''
+  socket.on('data', (chunk: Buffer) => {
+    received += chunk.toString()
+  })
+  const before = process.memoryUsage().heapUsed
+  const head = 'POST /body HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n'
+  socket.write(head)
+  const BYTES = 900_000
+  for (let sent = 0; sent < BYTES; sent += 10_000) {
+    if (!socket.write('1\r\nx\r\n'.repeat(10_000))) await new Promise((resolve) => socket.once('drain', resolve))
+  }
+  // An object for each byte would be 170 MiB of it.
+  assert(process.memoryUsage().heapUsed - before < 100 * 1024 * 1024)
+  socket.write('0\r\n\r\n')
+  await eventually('it is answered', () => received.endsWith(`${'x'.repeat(100)}!`))
+  assert.match(received, new RegExp(`content-length: ${BYTES + 1}\r\n`))
+  socket.destroy()
+})

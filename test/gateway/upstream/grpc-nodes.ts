@@ -130,7 +130,7 @@ export class GrpcTester {
       { upstream, service: 'acme.Greeter', method: 'Greet', metadata: [], timeout: 0, ...call },
       {
         holds: () => true,
-      initialMetadata: (metadata) => check(`initial ${withoutDate(metadata).join(' ')}`),
+        initialMetadata: (metadata) => check(`initial ${withoutDate(metadata).join(' ')}`),
         message: (message) => check(`message ${message}`),
         trailingMetadata: (metadata) => check(`trailing ${metadata.join(' ')}`),
         close: (status, message) => {

@@ -19,6 +19,16 @@ test('a node that does not answer within timeout.read: 504', async (t) => {
   assertTimeout(await request(`${url}/`))
 })
 
+test('interim responses are no answer, however many come: 504', async (t) => {
+  const node = await startRawNode(t, (socket) => {
+    socket.on('error', () => {})
+    const timer = setInterval(() => socket.write('HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n'), 50)
+    socket.on('close', () => clearInterval(timer))
+  })
+  const { url } = await startProxy(t, { nodes: { [node.address]: 1 }, timeout: { read: 0.5 } })
+  assertTimeout(await request(`${url}/`))
+})
+
 test('a node that has taken an upload and does not answer within timeout.read: 504', async (t) => {
   const node = await startNode(t, (incoming) => incoming.resume())
   const { url } = await startProxy(t, { nodes: { [node.address]: 1 }, timeout: { read: 0.2 } })
