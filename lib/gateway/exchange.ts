@@ -294,7 +294,6 @@ export class Exchange implements Stream, FilteredExchange {
     // What `inject` makes is neither.
     if (!this.hasRequestBody || raw.complete !== false || raw.httpVersionMajor !== 1) return
     this.#readAhead = new ReadAhead(raw, this.plan.bodyLimit)
-    this.#readAhead.start()
   }
 
   leave(): void {

@@ -15,17 +15,13 @@ export class ReadAhead {
   readonly #raw: IncomingMessage
   readonly #limit: number
   readonly #bytes: GrowingBytes = new GrowingBytes()
-  #timer: ReturnType<typeof setTimeout> | undefined
+  readonly #timer: ReturnType<typeof setTimeout>
 
   /** @param limit how many bytes may be kept, 0: no limit */
   constructor(raw: IncomingMessage, limit: number) {
     this.#raw = raw
     this.#limit = limit || MAX_AHEAD
-  }
-
-  start(): void {
     this.#timer = setTimeout(() => {
-      const raw = this.#raw
       if (raw.readableFlowing !== true && raw.listenerCount('readable') === 0) raw.on('readable', this.#read)
     }, AFTER_MS)
   }

@@ -1,6 +1,7 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
+import { GrowingBytes } from '../growing-bytes.ts'
 
 /** Where a request that wants its connection upgraded keeps what comes with that. */
 const kUpgrade: unique symbol = Symbol('fastify-wasm-gateway.upgrade')
@@ -122,12 +123,12 @@ const MAX_EARLY = 64 * 1024
 /** What a client sends while its request for a websocket is not answered, and whether it leaves. */
 class EarlyBytes {
   readonly #socket: Duplex
-  readonly #chunks: Buffer[]
-  #size = 0
+  readonly #head: Buffer
+  readonly #bytes: GrowingBytes = new GrowingBytes()
 
   constructor(socket: Duplex, head: Buffer) {
     this.#socket = socket
-    this.#chunks = [head]
+    this.#head = head
   }
 
   /** A client that leaves is noticed by reading alone. */
@@ -139,15 +140,14 @@ class EarlyBytes {
   take(): Buffer {
     this.#socket.off('readable', this.#read)
     this.#socket.off('end', this.#leave)
-    return Buffer.concat(this.#chunks)
+    return Buffer.concat([this.#head, this.#bytes.take()])
   }
 
   readonly #read = (): void => {
-    while (this.#size < MAX_EARLY) {
+    while (this.#bytes.size < MAX_EARLY) {
       const chunk = this.#socket.read() as Buffer | null
       if (chunk === null) return
-      this.#chunks.push(chunk)
-      this.#size += chunk.length
+      this.#bytes.add(chunk)
     }
   }
 

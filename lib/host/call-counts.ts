@@ -36,10 +36,16 @@ export class CallCounts {
     this.#bytes += bytes
   }
 
-  /** One of them holds more. @returns whether there is room for it */
-  grow(bytes: number): boolean {
+  /**
+   * One of them holds more, or less.
+   *
+   * @param call its size, which is changed too
+   * @returns whether there is room for it
+   */
+  grow(call: { size: number }, bytes: number): boolean {
     if (this.#bytes + bytes > MAX_CALL_BYTES) return false
     this.#bytes += bytes
+    call.size += bytes
     return true
   }
 

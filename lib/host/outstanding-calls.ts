@@ -127,9 +127,7 @@ export class OutstandingCalls {
 
   #received(id: number, bytes: number): boolean {
     const call = this.#calls.get(id)
-    if (call === undefined || !this.#counts.grow(bytes)) return false
-    call.size += bytes
-    return true
+    return call !== undefined && this.#counts.grow(call, bytes)
   }
 
   /** Aborts what a context has under way, and answers it as failed: the SDKs keep an entry for every id. */

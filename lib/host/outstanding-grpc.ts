@@ -326,9 +326,8 @@ export class OutstandingGrpc {
     if (exchange === undefined) return
     exchange.answers++
     if (exchange.answer !== undefined) return
-    if (this.#counts.grow(answer.length)) {
+    if (this.#counts.grow(exchange, answer.length)) {
       exchange.answer = answer
-      exchange.size += answer.length
     } else {
       exchange.stream.cancel()
       this.#close(id, GrpcStatus.ResourceExhausted, 'the answers that are under way hold too much')
@@ -338,10 +337,8 @@ export class OutstandingGrpc {
   #holds(id: number, bytes: number): boolean {
     const exchange = this.#exchanges.get(id)
     if (exchange === undefined) return false
-    const more = bytes - exchange.partial
-    if (!this.#counts.grow(more)) return false
+    if (!this.#counts.grow(exchange, bytes - exchange.partial)) return false
     exchange.partial = bytes
-    exchange.size += more
     return true
   }
 
