@@ -2,8 +2,13 @@ import assert from 'node:assert/strict'
 import { constants } from 'node:http2'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { GrpcTester, greet, startGrpcNode, untilQuiet } from './grpc-nodes.ts'
 import { answerBytes, REFUSED, startRawNode, until } from './nodes.ts'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 const GREETED = ['initial content-type application/grpc', 'message hello world', 'trailing grpc-status 0', 'close 0']
 
@@ -343,6 +348,28 @@ test('what an upstream does not take is not kept without end', async (t) => {
   const waiting = new GrpcTester(t, upstream).open('configured')
   for (let i = 0; i < 20; i++) waiting.stream.send(Buffer.alloc(1024 * 1024), false)
   assert.match((await waiting.closed).at(-1)!, /^close 8 /)
+})
+
+test('small messages that an upstream does not take hold little more than their bytes', async (t) => {
+  const node = await startGrpcNode(t, ({ stream }) => stream.pause())
+  const silent = await startRawNode(t, (socket) => void socket.resume())
+  const connected = new GrpcTester(t).open(node.address)
+  await until(() => node.streams.length === 1, 'the exchange has begun')
+  const upstream = { nodes: { [silent.address]: 1 }, scheme: 'https' } as const
+  for (const { stream } of [connected, new GrpcTester(t, upstream).open('configured')]) {
+    collectGarbage()
+    const before = process.memoryUsage()
+    for (let i = 0; i < 200_000; i++) {
+      stream.send(Buffer.alloc(0), false)
+      // The stream is given a piece at a time.
+      if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve))
+    }
+    collectGarbage()
+    const after = process.memoryUsage()
+    const held = after.heapUsed - before.heapUsed + after.external - before.external
+    assert.ok(held < 12 * 1024 * 1024, `1 MB of messages holds ${held} bytes`)
+    stream.cancel()
+  }
 })
 
 test('nothing comes of an exchange that is cancelled, before or after it has begun', async (t) => {
