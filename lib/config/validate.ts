@@ -38,8 +38,11 @@ function copyOf(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, copyOf(item)]))
 }
 
-/** A key of files, in the options. */
-const WASM_IN_CODE = ': what files have under wasm stands in the options themselves'
+/** Keys that the options do not have, and some look for there. */
+const ELSEWHERE: ReadonlyMap<string, string> = new Map([
+  ['wasm', 'what files have under wasm stands in the options themselves'],
+  ['prefix', 'for one part of the application register the gateway in a plugin of that part, which has the prefix']
+])
 
 function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
   if (Value.Check(schema, value)) return []
@@ -49,7 +52,8 @@ function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
     let text = message
     let path = pathOf(place, instancePath)
     // An unknown key is reported by its own path, as a schema that is false.
-    if (keyword === 'boolean') text = `is no known key${path === 'wasm' ? WASM_IN_CODE : ''}`
+    if (keyword === 'boolean')
+      text = ELSEWHERE.has(path) ? `is no known key: ${ELSEWHERE.get(path)}` : 'is no known key'
     if (keyword === 'type' && text === 'must be object' && /(^|\.)plugins\.[^.[]+$/.test(path)) text += ': { conf: … }'
     if (keyword === 'enum') text = `must be one of ${(params as { allowedValues: string[] }).allowedValues.join(', ')}`
     if (keyword === 'required') {

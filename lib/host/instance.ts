@@ -325,6 +325,8 @@ export class Instance {
     const log = stream?.log ?? settings.log
     const route = stream?.route
     const backtrace = backtraceOf(cause)
+    // Of a module that was stopped by its metering the first is no function of its own.
+    if (this.stopped && cause.cause instanceof WebAssembly.RuntimeError) backtrace.shift()
     const fields = {
       plugin: settings.name,
       context: context?.id,

@@ -82,6 +82,14 @@ const refused: [what: string, options: unknown, wasm: unknown, code: string, mes
   ],
   ['an unknown option', { routez: [] }, undefined, 'OPTIONS_INVALID', /routez: is no known key/],
   [
+    'a prefix',
+    { prefix: '/api' },
+    undefined,
+    'OPTIONS_INVALID',
+    /prefix: is no known key: .*register the gateway in a plugin/
+  ],
+  ['wasm of a file', { wasm: {} }, undefined, 'OPTIONS_INVALID', /wasm: is no known key: .*in the options themselves/],
+  [
     'a phase that is none',
     { plugins: [{ name: 'a', file, http_request_phase: 'log' }] },
     undefined,

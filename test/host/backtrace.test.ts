@@ -64,7 +64,8 @@ test('a call that is stopped says where it was', async () => {
       (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (call $spin) (i32.const 0))`),
     { callMs: 20 }
   )
-  assert.match(line.msg, /it ran for more than 20 ms, and was stopped \(limits\.call_ms\), in .*spin < /)
+  assert.match(line.msg, /it ran for more than 20 ms, and was stopped \(limits\.call_ms\), in spin < function\[3\];/)
+  assert.deepEqual(line.backtrace, ['spin', 'function[3]'])
 })
 
 test('an application has as many frames in its own errors as before', async () => {
