@@ -1,4 +1,5 @@
-import { deflateSync, inflateSync } from 'node:zlib'
+import { inflateSync } from 'node:zlib'
+import { compress } from './compress.ts'
 
 /** A function of the host that filters call by its name: bytes in, bytes or nothing out. They wait for it. */
 export type ForeignFunction = (parameters: Buffer) => Uint8Array | undefined
@@ -11,7 +12,7 @@ const MAX_UNCOMPRESSED = 64 * 1024 * 1024
 
 /** What Envoy has under the same names (source/extensions/common/wasm/foreign.cc), in zlib's format. */
 const BUILT_IN: readonly (readonly [string, ForeignFunction])[] = [
-  ['compress', deflateSync],
+  ['compress', compress],
   ['uncompress', uncompress]
 ]
 

@@ -120,17 +120,18 @@ export class Instance {
     this.#observer = settings.observer
     this.calls = new OutstandingCalls(this)
     this.standardStreams = new StandardStreams(this)
-    let exports: Record<string, unknown>
+    let functions: Record<string, Callback | undefined>
     const depth = enterModule(this.#time)
     const frames = keepFrames()
     try {
       const imports = createImports(this)
-      exports = new WebAssembly.Instance(module.compiled as WebAssembly.Module, imports).exports
+      const { exports } = new WebAssembly.Instance(module.compiled as WebAssembly.Module, imports)
+      functions = functionsOf(exports)
       if (module.hookTable !== undefined) arm(exports[module.hookTable])
-      const allocate = (exports.proxy_on_memory_allocate ?? exports.malloc) as (size: number) => number
+      const allocate = (functions.proxy_on_memory_allocate ?? functions.malloc) as (size: number) => number
       this.memory.attach(memoryOf(module, exports, imports), (size) => this.#allocate(allocate, size))
-      if (module.start !== undefined) (exports[module.start] as Callback)()
-      initialize(exports)
+      if (module.start !== undefined) functions[module.start]!()
+      initialize(functions)
       // The module may have caught what ended it.
       if (this.failure !== undefined) throw this.failure
     } catch (error) {
@@ -147,7 +148,7 @@ export class Instance {
     const callbacks: Record<string, unknown> = { ...NO_CALLBACKS }
     for (const name of CALLBACKS) {
       const constant = module.trivial.get(name)
-      callbacks[name] = constant !== undefined && constant === NOT_CALLED[name] ? undefined : exports[name]
+      callbacks[name] = constant !== undefined && constant === NOT_CALLED[name] ? undefined : functions[name]
     }
     // ABI 0.1.0 knows no such callback, whatever a module exports under its name.
     if (module.abiVersion === '0.1.0') callbacks.proxy_on_foreign_function = undefined
@@ -378,21 +379,29 @@ export class Instance {
   }
 }
 
+/** A module may export something else under the name of a function that the host looks for. */
+function functionsOf(exports: Record<string, unknown>): Record<string, Callback | undefined> {
+  return Object.fromEntries(Object.entries(exports).filter(([, item]) => typeof item === 'function')) as Record<
+    string,
+    Callback
+  >
+}
+
 /** The one that the module exports, or else the first one that it imports. */
 function memoryOf(
   { importedMemories: [first] }: Module,
   exports: Record<string, unknown>,
   imports: Record<string, Record<string, unknown>>
-): { readonly buffer: ArrayBuffer } {
-  return (exports.memory ?? imports[first!.module]![first!.name]) as { readonly buffer: ArrayBuffer }
+): WebAssembly.Memory {
+  if (exports.memory instanceof WebAssembly.Memory) return exports.memory
+  return imports[first!.module]![first!.name] as WebAssembly.Memory
 }
 
 /**
  * Runs the module's own entry: `_initialize` and then `main` for a reactor, else `_start` for a command;
  * a module with neither had a start section, or needs nothing.
  */
-function initialize(exports: Record<string, unknown>): void {
-  const { _initialize, _start, main } = exports as Record<string, Callback | undefined>
+function initialize({ _initialize, _start, main }: Record<string, Callback | undefined>): void {
   if (_initialize !== undefined) {
     _initialize()
     main?.(0, 0)

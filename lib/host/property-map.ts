@@ -30,8 +30,9 @@ export class PropertyMap {
     const growth = value.length - (present === undefined ? -path.length : present.length)
     const isFull = present === undefined && this.#values.size >= MAX_PROPERTIES
     if (isFull || path.length > MAX_NAME || this.#bytes + growth > MAX_PROPERTY_BYTES) return false
-    this.#bytes += growth
     this.#values.set(path, Buffer.from(value))
+    // Last: where the stack is full the others fail.
+    this.#bytes += growth
     return true
   }
 }

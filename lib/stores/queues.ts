@@ -68,13 +68,13 @@ class Queue {
     const item = this.#items[this.#first]!
     this.#items[this.#first] = NOTHING
     this.#first++
+    this.scope.items--
+    this.scope.bytes -= item.length
     // Removing from the front of an array costs its length: once in a while is enough.
     if (this.#first * 2 > this.#items.length) {
       this.#items.splice(0, this.#first)
       this.#first = 0
     }
-    this.scope.items--
-    this.scope.bytes -= item.length
     return item
   }
 

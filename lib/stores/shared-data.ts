@@ -65,10 +65,11 @@ export class MemorySharedData implements SharedData {
     if (present === undefined && values.size >= this.#limits.keys) return undefined
     const growth = value.length - (present === undefined ? -key.length : present.value.length)
     if (growth > 0 && scope.bytes + growth > this.#limits.bytes) return undefined
-    scope.bytes += growth
     // One count for all keys: a key that is deleted and set again never has an old number.
     this.#lastCas = this.#lastCas === 0xffffffff ? 1 : this.#lastCas + 1
     values.set(key, { value: ownCopy(value), cas: this.#lastCas })
+    // Last: where the stack is full the others fail.
+    scope.bytes += growth
     return true
   }
 

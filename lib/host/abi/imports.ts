@@ -147,7 +147,8 @@ function addGuarded(
 
 /**
  * Makes a host function total: whatever goes wrong in it is a status for the module, not an exception through its stack,
- * which would leave it half done. Only what has ended the instance passes, and that its time is over.
+ * which would leave it half done. Only what has ended the instance passes, and what ends it: that its time is over, or that
+ * the stack is full. Then the host function may be half done itself, and the module could have that again and again.
  *
  * @param anyTime whether it may be called while the module is initialized, when there is no context that it could act for
  */
@@ -172,6 +173,10 @@ function guard(
       result = hostFunction(a, b, c, d, e, f, g, h, i, j, k, l)
     } catch (error) {
       if (instance.failure !== undefined || error instanceof ProcessExit) throw error
+      if (isStackOverflow(error)) {
+        instance.fail(instance.entry, error)
+        throw error
+      }
       const { settings, active } = instance
       if (mayLog(settings)) {
         instance.log.error({ plugin: settings.name, context: active?.id, err: error }, `${name} failed in the host`)
@@ -181,6 +186,10 @@ function guard(
     if (isLong) endLong()
     return result
   }
+}
+
+function isStackOverflow(error: unknown): boolean {
+  return error instanceof RangeError && error.message === 'Maximum call stack size exceeded'
 }
 
 /** By the settings, which all instances of a plugin have in common: what it has been warned of. */

@@ -3,6 +3,8 @@ import { Bulk, FORMS, Form, numberAt, Op, skipImmediates, skipMemoryArgument, sk
 
 /** A call of the host, and what has the engine allocate or unwind, cost about as much as so many of the module's own steps. */
 const HOST_CALL = 1000
+/** An operation on some entries of a table costs about as much. Its entries are charged besides, where they are many. */
+const TABLE_OPERATION = 16
 /** A charge of one stands for so many instructions, as a power of two. */
 const INSTRUCTIONS_PER_UNIT = 6
 
@@ -66,6 +68,8 @@ export class ChargeFinder {
   readonly #hostIsReferenced: boolean
   /** Which frames are open: for a loop its number, and whether a branch to it takes no values with it. */
   readonly #frames: number[] = []
+  /** Those that are loops. */
+  readonly #openLoops: number[] = []
   readonly #frameIsPlain: boolean[] = []
   /** By number of a loop: its frame, whether calls are in it, the charges that belong to it. */
   readonly #loopFrame: number[] = []
@@ -154,6 +158,7 @@ export class ChargeFinder {
         case Op.bulk:
           if (!hasCount(numberAt(bytes, at + 1))) break
           this.#noteCall()
+          if (numberAt(bytes, at + 1) >= Bulk.tableInit) charges.add(at, Kind.Charge, TABLE_OPERATION)
           charges.add(at, Kind.ChargeByCount, 0)
           break
       }
@@ -187,6 +192,7 @@ export class ChargeFinder {
   #clear(): void {
     this.charges.clear()
     this.#frames.length = 0
+    this.#openLoops.length = 0
     this.#frameIsPlain.length = 0
     this.#loopFrame.length = 0
     this.#exitCharge.length = 0
@@ -203,6 +209,7 @@ export class ChargeFinder {
     this.#loopCalls[loop] = false
     this.#loopFirstExit[loop] = this.#exitCharge.length
     this.#frames.push(loop)
+    this.#openLoops.push(loop)
     // Of a loop a branch takes the parameters, which only types with an index have.
     this.#frameIsPlain.push(this.#bytes[at + 1]! >= EMPTY_TYPE && this.#bytes[at + 1]! < 0x80)
     return head
@@ -214,6 +221,7 @@ export class ChargeFinder {
     this.#frameIsPlain.pop()
     if (loop === undefined) return true
     if (loop === NO_LOOP) return false
+    this.#openLoops.pop()
     this.#loopEnd[loop] = this.charges.add(next, Kind.Nothing, 0)
     this.#loopPastExit[loop] = this.#exitCharge.length
     this.#loopPast[loop] = this.#loopFrame.length
@@ -222,13 +230,16 @@ export class ChargeFinder {
 
   /** Who is called takes from the fuel too. */
   #noteCall(): void {
-    for (const frame of this.#frames) if (frame !== NO_LOOP) this.#loopCalls[frame] = true
+    // Those around one that has calls have them too.
+    for (let i = this.#openLoops.length - 1; i >= 0 && !this.#loopCalls[this.#openLoops[i]!]; i--) {
+      this.#loopCalls[this.#openLoops[i]!] = true
+    }
   }
 
   /** A branch: it may lead out of a loop. */
   #leave(at: number, next: number, kind: Kind, label: number): void {
-    const loop = this.#innermostLoop()
-    if (loop === NO_LOOP || this.#loopCalls[loop]) return
+    const loop = this.#openLoops.at(-1)
+    if (loop === undefined || this.#loopCalls[loop]) return
     const target = this.#frames.length - 1 - label
     // What it takes along to its label could not pass an `if`; nor is one replaced that is longer than it need be.
     const isPlain = target !== FUNCTION && this.#frameIsPlain[target]! && next === at + 1 + sizeOf(label)
@@ -237,16 +248,10 @@ export class ChargeFinder {
     this.#exitTarget.push(target)
   }
 
-  #innermostLoop(): number {
-    const frames = this.#frames
-    for (let i = frames.length - 1; i >= 0; i--) if (frames[i] !== NO_LOOP) return frames[i]!
-    return NO_LOOP
-  }
-
   /** The charge of the loop that is around, or else of the function. */
   #innermost(outermost: number): number {
-    const loop = this.#innermostLoop()
-    return loop === NO_LOOP ? outermost : this.#loopHead[loop]!
+    const loop = this.#openLoops.at(-1)
+    return loop === undefined ? outermost : this.#loopHead[loop]!
   }
 
   /** When all is known of the loops: which have the fuel in the local, and the prices. */

@@ -1,7 +1,10 @@
 import { now } from '../../real-time.ts'
 
-/** The fuel that a module is given at a time: how much it does between two looks at the clock. */
+/** The fuel that a module is given at most: how much it does between two looks at the clock. */
 const REFILL = 100_000
+/** And what it is given at least, and for each millisecond that is left: the slowest instructions need as much. */
+const LEAST_REFILL = 10_000
+const REFILL_PER_MS = 100
 
 /** Bytes that take a host function some time to handle. */
 export const LONG: number = 64 * 1024
@@ -89,11 +92,11 @@ function isOver(): boolean {
 
 /** What a module calls when it has no fuel left: answers how much more it gets, below 0 that it is to stop. */
 function refuel(): number {
-  if (timed !== calls) {
-    startClock()
-    return REFILL
-  }
-  return isOver() ? -1 : REFILL
+  startClock()
+  const left = deadline - now()
+  if (left > 0) return Math.min(REFILL, LEAST_REFILL + REFILL_PER_MS * left)
+  stopped = true
+  return -1
 }
 
 /**

@@ -20,8 +20,8 @@ export interface CodeTarget {
   readonly out: number
 }
 
-/** So many functions are rewritten at a time: some milliseconds. */
-const AT_A_TIME = 200
+/** So many bytes of code are rewritten at a time: some milliseconds. */
+const AT_A_TIME = 64 * 1024
 
 /**
  * Rewrites the content of a code section, but for the function `$out`, which is still to be written. In steps, between which
@@ -32,12 +32,15 @@ export function* rewriteCode(bytes: Uint8Array, start: number, target: CodeTarge
   let at = skipNumber(bytes, start)
   to.number(count + 1)
   const finder = new ChargeFinder(bytes, target.importedFunctions, target.hostIsReferenced)
+  let next = at + AT_A_TIME
   for (let i = 0; i < count; i++) {
     const body = skipNumber(bytes, at)
     const end = body + numberAt(bytes, at)
     rewriteFunction(bytes, body, end, target, target.parameters[i]!, finder, to)
     at = end
-    if (i % AT_A_TIME === AT_A_TIME - 1) yield
+    if (at < next) continue
+    next = at + AT_A_TIME
+    yield
   }
 }
 

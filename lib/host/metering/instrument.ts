@@ -19,6 +19,7 @@ import {
   SectionId,
   sectionsOf,
   tablesOf,
+  tablesReferTo,
   tagTypesOf,
   typesOf
 } from './module-reader.ts'
@@ -268,7 +269,8 @@ class Rewriting {
     return (
       exports.some(({ isFunction, index }) => isFunction && index < importedFunctions) ||
       elementsReferTo(this.#bytes, this.#find(SectionId.element), importedFunctions) ||
-      globalsReferTo(this.#bytes, this.#find(SectionId.global), importedFunctions)
+      globalsReferTo(this.#bytes, this.#find(SectionId.global), importedFunctions) ||
+      tablesReferTo(this.#bytes, this.#find(SectionId.table), importedFunctions)
     )
   }
 

@@ -38,6 +38,11 @@ export interface Limits {
   readonly end: number
 }
 
+export interface Table extends Limits {
+  /** Whether an expression stands behind it: what all its entries are at the start. */
+  readonly hasContent: boolean
+}
+
 export interface Imports {
   /** The types of the functions, by index. */
   readonly functions: readonly number[]
@@ -155,15 +160,15 @@ export function memoriesOf(bytes: Uint8Array, section: Section | undefined): Lim
   return memories
 }
 
-export function tablesOf(bytes: Uint8Array, section: Section | undefined): Limits[] {
-  const tables: Limits[] = []
+export function tablesOf(bytes: Uint8Array, section: Section | undefined): Table[] {
+  const tables: Table[] = []
   eachOf(bytes, section, (start) => {
-    // With an expression of what is in it at the start, it begins with two bytes that are no type.
+    // Such a one begins with two bytes that are no type.
     const hasContent = bytes[start] === 0x40
     const type = hasContent ? start + 2 : start
     if (isException(bytes, type)) throw new Unsupported('tables of exceptions')
     const limits = limitsAt(bytes, skipType(bytes, type))
-    tables.push(limits)
+    tables.push({ ...limits, hasContent })
     return hasContent ? skipExpression(bytes, limits.end) : limits.end
   })
   return tables
@@ -195,10 +200,15 @@ export function globalsReferTo(bytes: Uint8Array, section: Section | undefined, 
   let refers = false
   eachOf(bytes, section, (start) => {
     const at = skipType(bytes, start) + 1
-    if (bytes[at] === Op.refFunc && numberAt(bytes, at + 1) < importedFunctions) refers = true
+    if (refersTo(bytes, at, importedFunctions)) refers = true
     return skipExpression(bytes, at)
   })
   return refers
+}
+
+/** Whether tables begin as references to one of the functions that are imported. */
+export function tablesReferTo(bytes: Uint8Array, section: Section | undefined, importedFunctions: number): boolean {
+  return tablesOf(bytes, section).some(({ end, hasContent }) => hasContent && refersTo(bytes, end, importedFunctions))
 }
 
 /** Whether the elements of tables have one of the functions that are imported among them. */
@@ -215,7 +225,7 @@ export function elementsReferTo(bytes: Uint8Array, section: Section | undefined,
   const expressions = (at: number) => {
     let end = skipNumber(bytes, at)
     for (let count = numberAt(bytes, at); count > 0; count--) {
-      if (bytes[end] === Op.refFunc && numberAt(bytes, end + 1) < importedFunctions) refers = true
+      if (refersTo(bytes, end, importedFunctions)) refers = true
       end = skipExpression(bytes, end)
     }
     return end
@@ -256,6 +266,11 @@ function limitsAt(bytes: Uint8Array, start: number): Limits {
   const at = skipNumber(bytes, start + 1)
   if (flags === 0) return { initial, maximum: undefined, start, end: at }
   return { initial, maximum: numberAt(bytes, at), start, end: skipNumber(bytes, at) }
+}
+
+/** Whether a constant expression is a reference to one of the functions that are imported. */
+function refersTo(bytes: Uint8Array, expression: number, importedFunctions: number): boolean {
+  return bytes[expression] === Op.refFunc && numberAt(bytes, expression + 1) < importedFunctions
 }
 
 function skipExpression(bytes: Uint8Array, start: number): number {
