@@ -1,12 +1,21 @@
+import { MAX_EXCEPTION_VALUES } from '../limits.ts'
 import { sizeOf } from './byte-writer.ts'
+import { type FrameStates, GROWTH } from './frame-states.ts'
 import { Bulk, FORMS, Form, numberAt, Op, skipImmediates, skipMemoryArgument, skipNumber } from './instructions.ts'
 
 /** A call of the host, and what has the engine allocate or unwind, cost about as much as so many of the module's own steps. */
 const HOST_CALL = 1000
 /** An operation on some entries of a table costs about as much. Its entries are charged besides, where they are many. */
 const TABLE_OPERATION = 16
+/** Compiling so much of the states of frames takes as long as a step may: who is called first is compiled. */
+const STATES_PER_UNIT = 80
+/** What takes the engine a moment only to compile. */
+const FEW_STATES = 256 * 1024
 /** A charge of one stands for so many instructions, as a power of two. */
 const INSTRUCTIONS_PER_UNIT = 6
+
+/** By opcode, of those that are passed over: what is behind it, and above two bits how much the operand stack grows. */
+const PLAIN = FORMS.map((form, opcode) => (form === Form.Other ? 0 : form | (GROWTH[opcode]! << 2)))
 
 /** What is put at a place in a function. The fuel is in a global; loops without calls have it in a local meanwhile. */
 export const Kind = {
@@ -66,6 +75,7 @@ export class ChargeFinder {
   readonly #bytes: Uint8Array
   readonly #importedFunctions: number
   readonly #hostIsReferenced: boolean
+  readonly #states: FrameStates
   /** Which frames are open: for a loop its number, and whether a branch to it takes no values with it. */
   readonly #frames: number[] = []
   /** Those that are loops. */
@@ -86,20 +96,29 @@ export class ChargeFinder {
   /** By index of a charge, of how many instructions. */
   readonly #counts: number[] = []
 
-  constructor(bytes: Uint8Array, importedFunctions: number, hostIsReferenced: boolean) {
+  constructor(bytes: Uint8Array, importedFunctions: number, hostIsReferenced: boolean, states: FrameStates) {
     this.#bytes = bytes
     this.#importedFunctions = importedFunctions
     this.#hostIsReferenced = hostIsReferenced
+    this.#states = states
   }
 
-  /** Fills `charges` for the code of one function. */
-  find(code: number, end: number): void {
+  /**
+   * Fills `charges` for the code of one function.
+   *
+   * @param locals how many it has, its parameters among them
+   * @throws Unsupported
+   */
+  find(code: number, end: number, locals: number): void {
     const bytes = this.#bytes
     const { charges } = this
+    const states = this.#states
     this.#clear()
+    states.clear(locals)
+    const entry = charges.add(code, Kind.Nothing, 0)
     // The loop that a function begins with is charged in place of the function.
-    const outermost = bytes[code] === Op.loop ? NO_LOOP : charges.add(code, Kind.Charge, 0)
-    if (outermost !== NO_LOOP) this.#counts[outermost] = 0
+    const outermost = bytes[code] === Op.loop ? NO_LOOP : entry
+    this.#counts[entry] = 0
     let region = outermost
     let at = code
     for (;;) {
@@ -107,19 +126,30 @@ export class ChargeFinder {
       if (at >= end) break
       const opcode = bytes[at]!
       const next = skipImmediates(bytes, opcode, at + 1)
+      states.height += GROWTH[opcode]!
       switch (opcode) {
         case Op.loop:
+          states.open(at + 1, true)
           region = this.#beginLoop(at, next)
           break
         case Op.block:
         case Op.if:
         case Op.try:
         case Op.tryTable:
+          states.open(at + 1, false)
           this.#frames.push(NO_LOOP)
           this.#frameIsPlain.push(bytes[at + 1] === EMPTY_TYPE)
           break
+        case Op.else:
+        case Op.catch:
+        case Op.catchAll:
+          states.next()
+          // What was caught may be on the stack.
+          if (opcode === Op.catch) states.height += MAX_EXCEPTION_VALUES
+          break
         case Op.end:
         case Op.delegate:
+          states.close()
           if (this.#endFrame(next)) region = this.#innermost(outermost)
           break
         case Op.br:
@@ -138,6 +168,7 @@ export class ChargeFinder {
           break
         case Op.call:
         case Op.returnCall:
+          states.call(opcode, at + 1)
           this.#noteCall()
           if (numberAt(bytes, at + 1) < this.#importedFunctions) charges.add(at, Kind.Charge, HOST_CALL)
           break
@@ -145,6 +176,7 @@ export class ChargeFinder {
         case Op.returnCallIndirect:
         case Op.callRef:
         case Op.returnCallRef:
+          states.call(opcode, at + 1)
           this.#noteCall()
           if (this.#hostIsReferenced) charges.add(at, Kind.Charge, HOST_CALL)
           break
@@ -155,7 +187,11 @@ export class ChargeFinder {
           this.#noteCall()
           charges.add(at, Kind.Charge, HOST_CALL)
           break
+        case Op.vector:
+          states.vector(numberAt(bytes, at + 1))
+          break
         case Op.bulk:
+          states.bulk(numberAt(bytes, at + 1))
           if (!hasCount(numberAt(bytes, at + 1))) break
           this.#noteCall()
           if (numberAt(bytes, at + 1) >= Bulk.tableInit) charges.add(at, Kind.Charge, TABLE_OPERATION)
@@ -165,6 +201,10 @@ export class ChargeFinder {
       at = next
     }
     this.#decide(outermost)
+    if (states.size > FEW_STATES) {
+      charges.kind[entry] = Kind.Charge
+      charges.value[entry]! += Math.ceil(states.size / STATES_PER_UNIT)
+    }
   }
 
   /**
@@ -176,15 +216,20 @@ export class ChargeFinder {
   #passOver(start: number, end: number, region: number): number {
     const bytes = this.#bytes
     let count = 0
+    let growth = 0
     let at = start
     while (at < end) {
       count++
-      const form = FORMS[bytes[at]!]
+      const opcode = bytes[at]!
+      const known = PLAIN[opcode]!
+      if (known === 0) break
+      growth += known >> 2
+      const form = known & 3
       if (form === Form.Bare) at++
       else if (form === Form.Number) at = skipNumber(bytes, at + 1)
-      else if (form === Form.Memory) at = skipMemoryArgument(bytes, at + 1)
-      else break
+      else at = skipMemoryArgument(bytes, at + 1)
     }
+    this.#states.height += growth
     if (region !== NO_LOOP) this.#counts[region]! += count
     return at
   }
@@ -257,7 +302,10 @@ export class ChargeFinder {
   /** When all is known of the loops: which have the fuel in the local, and the prices. */
   #decide(outermost: number): void {
     const { kind, value } = this.charges
-    if (outermost !== NO_LOOP) this.#price(outermost)
+    if (outermost !== NO_LOOP) {
+      kind[outermost] = Kind.Charge
+      this.#price(outermost)
+    }
     for (let loop = 0; loop < this.#loopFrame.length; loop++) {
       const head = this.#loopHead[loop]!
       this.#price(head)

@@ -1,6 +1,8 @@
 import { type ByteWriter, signedSizeOf, sizeOf } from './byte-writer.ts'
 import { ChargeFinder, Kind } from './charges.ts'
+import { FrameStates } from './frame-states.ts'
 import { numberAt, Op, skipNumber, skipType } from './instructions.ts'
+import type { FunctionType } from './module-reader.ts'
 
 /** An operation on a whole memory does so many bytes at the price of one step, as a power of two. */
 const BYTES_PER_UNIT = 4
@@ -10,8 +12,9 @@ const EMPTY_TYPE = 0x40
 export interface CodeTarget {
   /** How many functions it imports: those with a lower index are the host's */
   readonly importedFunctions: number
-  /** By function of its own, how many parameters it has */
-  readonly parameters: readonly number[]
+  readonly types: readonly FunctionType[]
+  /** The types of all functions, by their index */
+  readonly functions: readonly number[]
   /** Whether the host's functions can be called by way of a table or a reference */
   readonly hostIsReferenced: boolean
   /** Index of the global that holds the fuel */
@@ -21,7 +24,7 @@ export interface CodeTarget {
 }
 
 /** So many bytes of code are rewritten at a time: some milliseconds. */
-const AT_A_TIME = 64 * 1024
+const AT_A_TIME = 16 * 1024
 
 /**
  * Rewrites the content of a code section, but for the function `$out`, which is still to be written. In steps, between which
@@ -31,12 +34,15 @@ export function* rewriteCode(bytes: Uint8Array, start: number, target: CodeTarge
   const count = numberAt(bytes, start)
   let at = skipNumber(bytes, start)
   to.number(count + 1)
-  const finder = new ChargeFinder(bytes, target.importedFunctions, target.hostIsReferenced)
+  const { importedFunctions, functions, types } = target
+  const states = new FrameStates(bytes, types, functions)
+  const finder = new ChargeFinder(bytes, importedFunctions, target.hostIsReferenced, states)
   let next = at + AT_A_TIME
   for (let i = 0; i < count; i++) {
     const body = skipNumber(bytes, at)
     const end = body + numberAt(bytes, at)
-    rewriteFunction(bytes, body, end, target, target.parameters[i]!, finder, to)
+    const { parameters } = types[functions[importedFunctions + i]!]!
+    rewriteFunction(bytes, body, end, target, parameters, finder, to)
     at = end
     if (at < next) continue
     next = at + AT_A_TIME
@@ -61,13 +67,8 @@ function rewriteFunction(
     local += numberAt(bytes, code)
     code = skipType(bytes, skipNumber(bytes, code))
   }
-  finder.find(code, end)
+  finder.find(code, end, local)
   const { at, kind, value } = finder.charges
-  if (at.length === 0) {
-    to.number(end - body)
-    to.copy(bytes, body, end)
-    return
-  }
   let size = end - firstGroup + sizeOf(groups + 1) + 2
   for (let i = 0; i < at.length; i++) size += growthOf(kind[i]!, value[i]!, local, target)
   to.number(size)

@@ -6,7 +6,9 @@ export const Op = {
   block: 0x02,
   loop: 0x03,
   if: 0x04,
+  else: 0x05,
   try: 0x06,
+  catch: 0x07,
   throw: 0x08,
   rethrow: 0x09,
   throwRef: 0x0a,
@@ -22,6 +24,7 @@ export const Op = {
   callRef: 0x14,
   returnCallRef: 0x15,
   delegate: 0x18,
+  catchAll: 0x19,
   tryTable: 0x1f,
   localGet: 0x20,
   localSet: 0x21,
@@ -37,17 +40,21 @@ export const Op = {
   brOnNull: 0xd5,
   brOnNonNull: 0xd6,
   /** What has a number behind it: saturating conversions, and operations on whole memories and tables */
-  bulk: 0xfc
+  bulk: 0xfc,
+  vector: 0xfd
 } as const
 
 /** Behind `bulk`. */
 export const Bulk = {
   memoryInit: 8,
+  dataDrop: 9,
   memoryCopy: 10,
   memoryFill: 11,
   tableInit: 12,
+  elemDrop: 13,
   tableCopy: 14,
   tableGrow: 15,
+  tableSize: 16,
   tableFill: 17
 } as const
 
@@ -56,10 +63,9 @@ export const Form = { Other: 0, Bare: 1, Number: 2, Memory: 3 } as const
 type Form = (typeof Form)[keyof typeof Form]
 
 /** By opcode. */
-export const FORMS: Uint8Array = new Uint8Array(256)
+export const FORMS: Int8Array = new Int8Array(256)
 const setForm = (form: Form, first: number, last: number = first) => FORMS.fill(form, first, last + 1)
 setForm(Form.Bare, 0x01) // nop
-setForm(Form.Bare, 0x05) // else
 setForm(Form.Bare, 0x1a, 0x1b) // drop, select
 setForm(Form.Number, 0x20, 0x26) // locals, globals, table.get, table.set
 setForm(Form.Memory, 0x28, 0x3e) // loads and stores
@@ -110,6 +116,7 @@ export function skipImmediates(bytes: Uint8Array, opcode: number, at: number): n
   if (form === Form.Memory) return skipMemoryArgument(bytes, at)
   switch (opcode) {
     case 0x00: // unreachable
+    case 0x05: // else
     case 0x0a: // throw_ref
     case 0x0b: // end
     case 0x0f: // return

@@ -199,7 +199,8 @@ class Rewriting {
     this.#start = start && nameBeside(names, 'start')
     const target = {
       importedFunctions: imports.functions.length,
-      parameters: functions.map((type) => this.#types[type]!.parameters),
+      types: this.#types,
+      functions: [...imports.functions, ...functions],
       hostIsReferenced: this.#refersToHost(imports.functions.length, exports),
       fuel,
       out

@@ -68,6 +68,7 @@ export function sectionsOf(bytes: Uint8Array): Section[] {
 export interface FunctionType {
   /** How many parameters it has */
   readonly parameters: number
+  readonly results: number
   /** Whether one of them is a reference to an exception */
   readonly takesException: boolean
 }
@@ -84,7 +85,7 @@ export function typesOf(bytes: Uint8Array, section: Section | undefined): Functi
       if (isException(bytes, at)) takesException = true
       at = skipType(bytes, at)
     }
-    types.push({ parameters, takesException })
+    types.push({ parameters, results: numberAt(bytes, at), takesException })
     return skipTypes(bytes, at)
   })
   return types

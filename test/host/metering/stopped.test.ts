@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { arm, enterModule, leaveModule } from '../../../lib/host/metering/clock.ts'
 import { loadModule } from '../../../lib/host/module.ts'
+import { MemorySharedData } from '../../../lib/stores/shared-data.ts'
 import { wat } from '../../wat.ts'
 import { FakeStream } from '../fake-stream.ts'
-import { startHost } from '../host.ts'
+import { memoryStores, startHost } from '../host.ts'
+import { instrumented } from './instrumented.ts'
+import { functionOf, rawModule, section } from './raw-module.ts'
 
 const LIMITS = { callMs: 30, startMs: 60 }
 
@@ -157,7 +161,7 @@ test('a module that sleeps is woken when its time is over, and stopped', async (
   )
   const stream = new FakeStream()
   host.open(stream).requestHeaders(true)
-  assert.equal(host.instance.memory.u32(204), 0, 'it is stopped in its first sleep')
+  assert.equal(host.plugin.instance().memory.u32(204), 0, 'it is stopped in its first sleep')
   assert.match(stream.log.lines[0]!.err!.message, /it ran for more than 30 ms/)
 })
 
@@ -177,7 +181,7 @@ test('a loop of calls with large operands is stopped', async () => {
   )
   const stream = new FakeStream()
   host.open(stream).requestHeaders(true)
-  const times = host.instance.memory.u32(204)
+  const times = host.plugin.instance().memory.u32(204)
   assert.ok(times < 60, `${times} times 60 MB are copied within 30 ms`)
 })
 
@@ -242,4 +246,71 @@ test('lines without end, in one write or many, are stopped', async () => {
   const stream = new FakeStream()
   host.open(stream).requestHeaders(true)
   assert.match(stream.log.lines.at(-1)!.err!.message, /it ran for more than 30 ms/)
+})
+
+test('a call of the host is charged, also one through a table that begins with nothing else in it', () => {
+  const moduleWith = (content: number) =>
+    rawModule(
+      section(1, [[0x60, 0, 0]]),
+      section(2, [[1, 0x61, 1, 0x61, 0, 0]]),
+      section(3, [[0]]),
+      // `(table 1 funcref (ref.func …))`
+      section(4, [[0x40, 0, 0x70, 0, 1, 0xd2, content, 0x0b]]),
+      section(10, [functionOf(0, [0x41, 0, 0x11, 0, 0])])
+    )
+  // `i32.const 1000`
+  const charged = ({ bytes }: { bytes: Uint8Array }) => Buffer.from(bytes).includes(Buffer.of(0x41, 0xe8, 0x07))
+  const wanted = { stoppable: true, maxPages: 1 }
+  const [imported, own] = [0, 1]
+  assert.equal(charged(instrumented(moduleWith(imported), wanted)), true)
+  assert.equal(charged(instrumented(moduleWith(own), wanted)), false)
+})
+
+test('a host function that finds no room on the stack ends the instance, and what is counted stays right', async () => {
+  const bytes = await moduleOf(
+    `(func $down (param i32) (result i32)
+      (if (result i32) (local.get 0)
+        (then (call $down (i32.sub (local.get 0) (i32.const 1))))
+        (else (call $set (i32.const 8) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)))))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+      (local $lines i32)
+      ;; What fails is told in the log no more: that would take room on the stack.
+      (loop $again
+        (drop (call $log (i32.const 2) (i32.const 8) (i32.const 1)))
+        (local.set $lines (i32.add (local.get $lines) (i32.const 1)))
+        (br_if $again (i32.lt_u (local.get $lines) (i32.const 1100))))
+      (i32.store (i32.const 16) (call $set (i32.const 8) (i32.const 1) (i32.const 1024) (i32.const 1000) (i32.const 0)))
+      ;; As deep as there are headers.
+      (i32.store (i32.const 20) (call $down (local.get 1)))
+      (i32.const 0))`,
+    `(import "env" "proxy_set_shared_data" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))`
+  )
+  const sharedData = new MemorySharedData()
+  const stores = { ...memoryStores(), sharedData }
+  let host = await startHost(bytes, { stores })
+  const go = async (depth: number): Promise<boolean> => {
+    const stream = new FakeStream(Array.from({ length: depth }, () => ['a', '']).flat())
+    host.open(stream).requestHeaders(true)
+    if (host.plugin.status().failures === 0) {
+      assert.equal(host.plugin.instance().memory.u32(20), 0)
+      return true
+    }
+    host = await startHost(bytes, { stores })
+    return false
+  }
+  // Until all of it is compiled at its best: what is compiled anew takes another room.
+  for (let i = 0; i < 200; i++) await go(3000)
+  await sleep(200)
+  let [low, high] = [100, 100_000]
+  while (high - low > 1) {
+    const middle = (low + high) >> 1
+    if (await go(middle)) low = middle
+    else high = middle
+  }
+  for (let depth = low - 40; depth < high + 40; depth++) {
+    await go(depth)
+    const { value } = sharedData.get('', '\0')!
+    assert.equal(sharedData.usage('').bytes, 1 + value.length, `at a depth of ${depth}`)
+  }
 })
