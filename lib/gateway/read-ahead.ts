@@ -22,7 +22,10 @@ export class ReadAhead {
     this.#raw = raw
     this.#limit = limit || MAX_AHEAD
     this.#timer = setTimeout(() => {
-      if (raw.readableFlowing !== true && raw.listenerCount('readable') === 0) raw.on('readable', this.#read)
+      // One that is there as a whole would end at once, if there is nothing in it.
+      if (!raw.complete && raw.readableFlowing !== true && raw.listenerCount('readable') === 0) {
+        raw.on('readable', this.#read)
+      }
     }, AFTER_MS)
   }
 

@@ -245,6 +245,31 @@ for (const path of ['/waits', '/waits-and-reads']) {
   })
 }
 
+test('an empty body that comes in chunks still ends when a filter has waited for long', async (t) => {
+  const { node } = await startUpstream(t, (app) => {
+    app.get('/auth', async () => {
+      await sleep(400)
+      return ''
+    })
+  })
+  const plugins = scripted({ name: 'a', http_request_phase: 'rewrite' })
+  const { port } = await startApp(t, { plugins }, (app) => {
+    app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body))
+    const conf = { request_headers: [{ op: 'call', upstream: node, headers: [[':path', '/auth']] }] }
+    app.post('/', { config: { wasm: { plugins: { a: { conf } } } } }, async ({ body }) => `<${body}>`)
+  })
+  const socket = connect(port, '127.0.0.1')
+  let received = ''
+  socket.on('data', (chunk: Buffer) => {
+    received += chunk.toString()
+  })
+  const head =
+    'POST / HTTP/1.1\r\nhost: a\r\ncontent-type: a/b\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n'
+  socket.write(`${head}0\r\n\r\n`)
+  await new Promise((resolve) => socket.on('close', resolve))
+  assert.equal(received.split('\r\n\r\n')[1], '<>')
+})
+
 test('a body in chunks of one byte takes little more memory than it is long', async (t) => {
   const gateway = await start(t)
   const socket = connect(gateway.port, '127.0.0.1')
