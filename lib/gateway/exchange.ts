@@ -330,6 +330,12 @@ export class Exchange implements Stream, FilteredExchange {
     this.#wake()
   }
 
+  /** Whether Fastify's parser waits for more of the body, over HTTP/1: otherwise that is not known. */
+  get isReadByParser(): boolean {
+    const { raw } = this.request
+    return !this.accessed && this.#active === undefined && raw.complete === false && raw.httpVersionMajor === 1
+  }
+
   /**
    * The exchange is over. Contexts that were opened end, in the order of the filters.
    *

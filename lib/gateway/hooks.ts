@@ -128,7 +128,8 @@ export function addHooks(app: FastifyInstance, plans: Plans, proxy: ProxyHandler
 }
 
 function close(exchange: Exchange, aborted: boolean): void {
-  if (aborted) exchange.reply.hijack()
+  // Who reads the body is told that there will be no more, and then Fastify goes no further by itself.
+  if (aborted && !exchange.isReadByParser) exchange.reply.hijack()
   exchange.close(aborted)
 }
 

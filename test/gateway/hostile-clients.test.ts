@@ -3,7 +3,7 @@ import { connect as connectHttp2, constants } from 'node:http2'
 import { connect, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startApp, startUpstream, type TestApp } from '../app.ts'
+import { Level, startApp, startUpstream, type TestApp } from '../app.ts'
 import { eventually } from '../eventually.ts'
 import { request } from '../http.ts'
 import { say, scripted, wantsRequestBody, wantsResponseBody } from './script.ts'
@@ -195,6 +195,27 @@ test('a client that leaves in the middle of its upload is noticed while a filter
       await eventually('nothing is alive', () => alive(gateway) === 0)
     }
   }
+})
+
+test('a client that leaves while the parser reads is no more in the log than without a gateway', async (t) => {
+  const plugins = scripted({ name: 'a', http_request_phase: 'rewrite' }, 'b')
+  let handled = 0
+  const gateway = await startApp(t, { plugins }, (app) => {
+    const conf = { request_headers: [{ op: 'log', text: 'passes' }] }
+    app.post('/', { config: { wasm: { plugins: { a: { conf }, b: { conf } } } } }, async () => handled++)
+  })
+  const socket = connect(gateway.port, '127.0.0.1')
+  socket.write('POST / HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\nhello')
+  await eventually('the filter has run', () => gateway.filterLog().length === 1)
+  socket.destroy()
+  await eventually('Fastify has noticed', () => gateway.lines.some(({ msg }) => msg === 'aborted'))
+  await sleep(20)
+  const lines = gateway.lines.filter(({ level }) => level >= Level.info)
+  assert.deepEqual(
+    lines.map(({ msg }) => msg).filter((msg) => !msg.startsWith('Server listening')),
+    ['incoming request', 'passes', 'aborted']
+  )
+  assert.deepEqual([handled, alive(gateway)], [0, 0])
 })
 
 for (const path of ['/waits', '/waits-and-reads']) {
