@@ -4,6 +4,7 @@ import { backtraceOf } from '../../lib/host/backtrace.ts'
 import { wat } from '../wat.ts'
 import { FakeStream } from './fake-stream.ts'
 import { startHost } from './host.ts'
+import { bytesOf, leb, rawFilter } from './metering/raw-module.ts'
 
 const filter = (body: string) =>
   wat(
@@ -66,6 +67,32 @@ test('a call that is stopped says where it was', async () => {
   )
   assert.match(line.msg, /it ran for more than 20 ms, and was stopped \(limits\.call_ms\), in spin < function\[3\];/)
   assert.deepEqual(line.backtrace, ['spin', 'function[3]'])
+})
+
+/** A filter that traps forty calls deep, and says of its functions what they are called. */
+function deepFilter(...subsections: Uint8Array[]): Buffer {
+  const call = [0x20, 0, 0x20, 1, 0x20, 2, 0x10, 0]
+  const code = [0x3f, 0, 0x41, 40, 0x4e, 0x04, 0x40, 0x00, 0x0b, 0x41, 1, 0x40, 0, 0x1a]
+  const names = bytesOf([[4], Buffer.from('name'), ...subsections])
+  return bytesOf([rawFilter(0, code, call), [0], leb(names.length), names])
+}
+
+const named = (length: number) => bytesOf([[1, 0], leb(length), Buffer.alloc(length, 'x')])
+const subsection = (id: number, content: Uint8Array) => bytesOf([[id], leb(content.length), content])
+
+test('names of functions are shown, but for those that no compiler makes', async () => {
+  const { backtrace } = await lineOf(deepFilter(subsection(1, named(200))))
+  assert.match((backtrace as string[])[0]!, /^x{200} \(\d+ times\)$/)
+  for (const subsections of [
+    [subsection(1, named(4097))],
+    [subsection(1, named(15_000_000))],
+    // A section that cannot be read
+    [subsection(1, named(200)), Buffer.of(1, 0x80, 0x80)],
+    [subsection(1, named(200)).subarray(0, 50)]
+  ]) {
+    const line = await lineOf(deepFilter(...subsections))
+    assert.match((line.backtrace as string[])[0]!, /^function\[0\] \(\d+ times\)$/)
+  }
 })
 
 test('an application has as many frames in its own errors as before', async () => {

@@ -79,13 +79,13 @@ export function skipNumber(bytes: Uint8Array, at: number): number {
   return at
 }
 
-/** An unsigned number in LEB128. */
+/** An unsigned number in LEB128, which ends with the bytes at the latest. */
 export function numberAt(bytes: Uint8Array, at: number): number {
   let value = 0
   for (let scale = 1; ; scale *= 128) {
     const byte = bytes[at++]!
     value += (byte & 127) * scale
-    if (byte < 128) return value
+    if (!(byte >= 128)) return value
   }
 }
 

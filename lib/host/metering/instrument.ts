@@ -18,11 +18,13 @@ import {
   type Section,
   SectionId,
   sectionsOf,
+  skipName,
   tablesOf,
   tablesReferTo,
   tagTypesOf,
   typesOf
 } from './module-reader.ts'
+import { hasShortNames } from './names.ts'
 import { Unsupported } from './unsupported.ts'
 
 /** What is to become of a module. */
@@ -124,7 +126,7 @@ class Rewriting {
       const place = ORDER.indexOf(section.id as (typeof ORDER)[number])
       if (place === -1) {
         if (section.id !== SectionId.custom) throw new Unsupported(`sections with the id ${section.id}`)
-        if (!this.#isStale(section)) this.#copy(section)
+        if (this.#isKept(section)) this.#copy(section)
         continue
       }
       writeAddedUpTo(place)
@@ -163,9 +165,11 @@ class Rewriting {
     return this.#sections.find((section) => section.id === id)
   }
 
-  /** Hints for the compiler go by offsets in the code, which are others now. */
-  #isStale(section: Section): boolean {
-    return this.#wanted.stoppable && customNameOf(this.#bytes, section).startsWith('metadata.code.')
+  #isKept(section: Section): boolean {
+    const name = customNameOf(this.#bytes, section)
+    if (name === 'name') return hasShortNames(this.#bytes, skipName(this.#bytes, section.start), section.end)
+    // Hints for the compiler go by offsets in the code, which are others now.
+    return !(this.#wanted.stoppable && name.startsWith('metadata.code.'))
   }
 
   #copy({ id, start, end }: Section): void {

@@ -292,6 +292,6 @@ function nameAt(bytes: Uint8Array, at: number): string {
   return Buffer.from(bytes.buffer, start, numberAt(bytes, at)).toString()
 }
 
-function skipName(bytes: Uint8Array, at: number): number {
+export function skipName(bytes: Uint8Array, at: number): number {
   return skipNumber(bytes, at) + numberAt(bytes, at)
 }

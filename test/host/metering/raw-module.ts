@@ -23,7 +23,7 @@ export function leb(number: number): number[] {
   return [...bytes, rest]
 }
 
-const bytesOf = (parts: readonly (readonly number[] | Uint8Array)[]) =>
+export const bytesOf = (parts: readonly (readonly number[] | Uint8Array)[]) =>
   Buffer.concat(parts.map((part) => Buffer.from(part)))
 
 /** The same instructions again and again. */
