@@ -2,8 +2,8 @@ import { Bulk, numberAt, Op } from './instructions.ts'
 import type { FunctionType } from './module-reader.ts'
 import { Unsupported } from './unsupported.ts'
 
-/** What V8 keeps of a function that it compiles may be so much: at most some 300 MB, which take a quarter of a second. */
-const MAX_SIZE = 8 * 1024 * 1024
+/** What V8 keeps of a function that it compiles may be so much: at most half a gigabyte, which takes half a second. */
+const MAX_SIZE = 16 * 1024 * 1024
 /** A loop costs the optimizing compiler about so many times as much as a block. */
 const LOOP_FACTOR = 16
 const EMPTY_TYPE = 0x40
@@ -42,7 +42,8 @@ const V128_CONST = 12
 /**
  * What the engine's compilers keep of a function: at the begin of each block what is in its locals and on the operand
  * stack. A few thousand blocks with as many locals take seconds and gigabytes, in the middle of the first call, where
- * nothing interrupts them; in functions of real modules it is a hundredth of what is allowed.
+ * nothing interrupts them. The largest functions of real modules have a tenth of what is allowed, and half of it what is
+ * not optimized at all.
  */
 export class FrameStates {
   readonly #bytes: Uint8Array

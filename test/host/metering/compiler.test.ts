@@ -21,14 +21,14 @@ const above = (operands: number, block: Uint8Array) => [
 
 test('a function that would take the engine long to compile is refused', async () => {
   for (const [what, bytes] of Object.entries({
-    'locals and blocks': rawFilter(40_000, repeated(IF, 300), ZERO),
-    'locals and loops': rawFilter(40_000, repeated(LOOP, 20), ZERO),
-    'operands and blocks': rawFilter(0, ...above(40_000, repeated(IF, 300))),
-    'operands and loops': rawFilter(0, ...above(40_000, repeated(LOOP, 20))),
+    'locals and blocks': rawFilter(40_000, repeated(IF, 500), ZERO),
+    'locals and loops': rawFilter(40_000, repeated(LOOP, 30), ZERO),
+    'operands and blocks': rawFilter(0, ...above(40_000, repeated(IF, 500))),
+    'operands and loops': rawFilter(0, ...above(40_000, repeated(LOOP, 30))),
     'operands of calls, and loops': rawFilter(
       0,
       repeated([...GET, ...GET, ...GET, 0x10, 0], 40_000),
-      repeated(LOOP, 20),
+      repeated(LOOP, 30),
       repeated([0x1a], 40_000),
       ZERO
     )
@@ -44,7 +44,7 @@ test('a function that would take the engine long to compile is refused', async (
 
 test('large functions run as long as they are not that', async () => {
   for (const bytes of [
-    rawFilter(40_000, repeated(IF, 200), ZERO),
+    rawFilter(40_000, repeated(IF, 350), ZERO),
     rawFilter(1000, repeated(IF, 8000), ZERO),
     rawFilter(0, ...above(1000, repeated(LOOP, 500))),
     // What has been dropped, set or given to a call is on the stack no more.
