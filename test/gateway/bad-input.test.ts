@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { truncate, writeFile } from 'node:fs/promises'
+import { rename, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import Fastify from 'fastify'
@@ -110,7 +110,11 @@ test('of several files that are wrong each is named', async (t) => {
 
 test('a file that is written all the time is read all the same', async (t) => {
   const path = join(await folder(t), 'config.yaml')
-  const write = (i: number) => writeFile(path, `routes: [{ uri: /${i}, upstream: { nodes: { 127.0.0.1:1: 1 } } }]`)
+  const write = async (i: number) => {
+    const next = `${path}.${i}`
+    await writeFile(next, `routes: [{ uri: /${i}, upstream: { nodes: { 127.0.0.1:1: 1 } } }]`)
+    await rename(next, path)
+  }
   await write(0)
   const { lines } = await startApp(t, { config: path }, () => {})
   let i = 0
