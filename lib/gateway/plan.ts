@@ -59,9 +59,8 @@ export class Plan {
 
   /** @throws FST_WASM_OPTIONS_INVALID for a `_meta.filter` that is none */
   constructor(placed: readonly Placed[], destination: Destination, place: string) {
-    // Copied, a list has no room to grow, which very many routes would take together.
     const indexes = (phase: PlannedFilter['phase']) =>
-      placed.flatMap(({ planned }, i) => (planned.phase === phase ? [i] : [])).slice()
+      compact(placed.flatMap(({ planned }, i) => (planned.phase === phase ? [i] : [])))
     const limits = placed.map(({ filter }) => (filter.plugin.settings.limits ?? DEFAULT_LIMITS).bodyBytes)
     this.placed = placed
     this.route = destination.forwarded ? place.slice(place.indexOf('.') + 1) : undefined
@@ -106,6 +105,18 @@ export class Plan {
     this.#onIdle = onIdle
     if (this.#exchanges === 0) onIdle()
   }
+}
+
+/** The lists that nearly all routes have. */
+const NONE: readonly number[] = []
+const FIRST: readonly number[] = [0]
+
+/** The same list, in as little memory as very many routes may take together. */
+function compact(indexes: readonly number[]): readonly number[] {
+  if (indexes.length === 0) return NONE
+  if (indexes.length === 1 && indexes[0] === 0) return FIRST
+  // Copied, it has no room to grow.
+  return indexes.slice()
 }
 
 function conditionsOf(placed: readonly Placed[], place: string): Plan['conditions'] {
