@@ -79,6 +79,8 @@ export class Exchange implements Stream, FilteredExchange {
   /** Index of the filter that has answered or failed last. */
   #answeredBy = -1
   #reset = false
+  /** A filter has wanted to respond when the response had been sent. */
+  #wasTooLate = false
   /** The context in whose phase the exchange is. */
   #active: HttpContext | undefined
   /** Answers between two phases, while the application's handler or the upstream is at work. */
@@ -314,7 +316,11 @@ export class Exchange implements Stream, FilteredExchange {
   sendLocalResponse(response: LocalResponse): void {
     if (this.interrupted) return
     if (this.closed || this.reply.raw.headersSent) {
-      this.log.warn({ details: response.details }, 'a filter wanted to respond when the response had been sent')
+      // Once: a filter may go on and on.
+      if (!this.#wasTooLate) {
+        this.log.warn({ details: response.details }, 'a filter wanted to respond when the response had been sent')
+      }
+      this.#wasTooLate = true
       // In the middle of a body: what the filter will not have pass must not pass.
       if (this.#active !== undefined || this.onInterrupt !== undefined) this.reset()
       return

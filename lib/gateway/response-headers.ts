@@ -18,6 +18,11 @@ export class ResponseHeaders extends HeaderList {
   readonly #reply: FastifyReply
   /** What Fastify is to send. */
   #payload: unknown
+  /** Whether Node has been given the headers of a stream, which it sends with the first bytes: Fastify's own go nowhere then. */
+  #isHandedOver = false
+  /** Whether filters see the body: nobody knows any more how long it will be. */
+  #isOpen = false
+  #isPuttingBack = false
 
   constructor(reply: FastifyReply) {
     super(undefined, PSEUDO_HEADERS)
@@ -57,13 +62,27 @@ export class ResponseHeaders extends HeaderList {
   }
 
   putBack(saved: readonly string[] | undefined): void {
-    if (saved !== undefined && this.#prepare()) this.restore(saved)
+    if (saved === undefined || !this.#prepare()) return
+    this.#isPuttingBack = true
+    this.restore(saved)
+    this.#isPuttingBack = false
+  }
+
+  /** Filters will see the body, which may become another one. */
+  openBody(): void {
+    const reply = this.#reply
+    this.#isOpen = true
+    reply.removeHeader('content-length')
+    if (isBuffered(this.#payload)) return
+    reply.raw.once('pipe', () => {
+      this.#isHandedOver = true
+    })
   }
 
   override add(name: string, value: string): boolean {
     if (!this.#prepare()) return false
     const reply = this.#reply
-    if (this.isBuilt || !this.writable || !isPlain(name)) return super.add(name, value)
+    if (this.isBuilt || !this.writable || this.#isHandedOver || !isPlain(name)) return super.add(name, value)
     const present = replyHeaders(reply)[name]
     // What stands on Node's response is for the list, and so is what is no text.
     if (present === undefined) {
@@ -108,11 +127,19 @@ export class ResponseHeaders extends HeaderList {
     }
     const values = this.getAll(name)
     // The framing is Fastify's business; a filter may only take a length away, since it will change the body.
-    if (values.length > 0 && (isHopByHop(name) || name === 'content-length')) return
+    if (values.length > 0 && (isHopByHop(name) || (name === 'content-length' && !this.#putsLengthBack))) return
     removeHeader(reply, name)
-    if (values.length === 1) reply.header(name, values[0])
-    else if (values.length > 1) reply.header(name, values)
+    if (values.length > 0) {
+      const value = values.length === 1 ? values[0]! : values
+      reply.header(name, value)
+      if (this.#isHandedOver) reply.raw.setHeader(name, value)
+    }
     for (const value of values) if (hasHighByte(value)) this.highBytes = true
+  }
+
+  /** Of a stream: of what is there as a whole Fastify says the length itself. */
+  get #putsLengthBack(): boolean {
+    return this.#isPuttingBack && !this.#isOpen && !isBuffered(this.#payload)
   }
 
   /** From the reply, which the application's own hooks and handler write to. */

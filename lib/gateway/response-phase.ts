@@ -71,7 +71,7 @@ function runBody(exchange: Exchange, payload: unknown): unknown {
     // Node would send the head of a string body as UTF-8, and so the bytes of a filter's header as others.
     return typeof payload === 'string' && exchange.responseHeaders.highBytes ? Buffer.from(payload) : payload
   }
-  reply.removeHeader('content-length')
+  exchange.responseHeaders.openBody()
   if (exchange.request.raw.method === 'HEAD') {
     // There is no body to call the filters with, and how long theirs would be nobody knows.
     return emptyStream(payload)

@@ -1,3 +1,5 @@
+import { lineOf } from './log-line.ts'
+
 /** V8's own default is 10, which is what a panic of Rust alone takes. */
 export const BACKTRACE_FRAMES = 48
 
@@ -22,7 +24,8 @@ export function backtraceOf(error: unknown): string[] {
   for (const line of stackOf(error)) {
     const [, name, index] = FRAME.exec(line) ?? []
     if (index === undefined) continue
-    const frame = name === undefined ? `function[${index}]` : name.replace(HASH, '').slice(0, MAX_NAME)
+    const frame =
+      name === undefined ? `function[${index}]` : lineOf(Buffer.from(name.replace(HASH, '').slice(0, MAX_NAME)))
     if (frame === last) {
       times++
       continue

@@ -239,7 +239,9 @@ export class HttpContext extends Context {
 
   #run(name: string, callback: Callback | undefined, direction: number, size: number, endOfStream: boolean) {
     const { instance } = this
-    if (instance.failure !== undefined) return Outcome.Failed
+    // A request that has passed does not miss what has no callback, where the instance has failed for another one.
+    const isMissed = callback !== undefined || direction === StreamType.HttpRequest
+    if (instance.failure !== undefined && isMissed) return Outcome.Failed
     if (this.ended) return Outcome.Stop
     if (callback === undefined) return Outcome.Continue
     this.#direction = direction

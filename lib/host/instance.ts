@@ -8,6 +8,7 @@ import { ContextTable } from './context-table.ts'
 import { HttpContext } from './http-context.ts'
 import { DEFAULT_LIMITS, type InstanceLimits } from './limits.ts'
 import { lineOf } from './log-line.ts'
+import { mayTellFailure } from './log-rate.ts'
 import { Memory } from './memory.ts'
 import { arm, enterModule, isInModule, leaveModule, wasStopped } from './metering/clock.ts'
 import type { Module } from './module.ts'
@@ -321,6 +322,7 @@ export class Instance {
   /** All there is to say, in one line. */
   #logFailure(failure: Error, cause: Error, next: string): void {
     const { settings, failedIn: where } = this
+    if (!mayTellFailure(settings)) return
     const context = this.#failedFor
     const stream = context instanceof HttpContext ? context.stream : undefined
     const log = stream?.log ?? settings.log

@@ -52,6 +52,26 @@ export class LogRate {
 
 /** By the settings, which all instances of a plugin have in common. */
 const rates: WeakMap<PluginSettings, LogRate> = new WeakMap()
+const failureRates: WeakMap<PluginSettings, LogRate> = new WeakMap()
+
+/** How many failures of a plugin are told in a second: apart from its lines, which must not hide them. */
+const FAILURES = 100
+
+/** Whether one more failure of a plugin may be told now. */
+export function mayTellFailure(settings: PluginSettings): boolean {
+  let rate = failureRates.get(settings)
+  if (rate === undefined) {
+    const { log, name } = settings
+    rate = new LogRate(FAILURES, (dropped) => {
+      log.error(
+        { plugin: name },
+        `${name}: it failed another ${dropped === 1 ? 'time' : `${dropped} times`} in a second`
+      )
+    })
+    failureRates.set(settings, rate)
+  }
+  return rate.take()
+}
 
 /**
  * Whether one more line of a plugin may be written now. Lines of the host count too where a filter can cause one with every

@@ -73,13 +73,14 @@ export class Metrics {
     return FORGETFUL * 4 + type
   }
 
-  get(id: number): Metric | undefined {
+  /** A metric that the `vm_id` has defined. */
+  get(vmId: string, id: number): Metric | undefined {
     const type = id & 3
     if (this.#isForgetful && id >>> 2 === FORGETFUL && type <= MetricType.Histogram) {
-      return { type: type as MetricType, name: '', vmId: '', plugin: '', value: 0n, count: 0n }
+      return { type: type as MetricType, name: '', vmId, plugin: '', value: 0n, count: 0n }
     }
     const metric = this.#metrics[(id >>> 2) - 1]
-    return metric?.type === type ? metric : undefined
+    return metric?.type === type && metric.vmId === vmId ? metric : undefined
   }
 
   /** What a `vm_id` has taken of what it may take. */

@@ -1,7 +1,27 @@
 import { now, setImmediate } from '../real-time.ts'
 
-/** How long one turn of the event loop tells of items: a filter that is told may put more into the queue. */
+/** How long one turn of the event loop tells of items, of all queues: a filter that is told may put more into them. */
 const TELL_MS = 10
+
+/** Those that have something to tell of, in the order of their turns. */
+let waiting: QueueAnnouncer[] = []
+let isPlanned = false
+
+function plan(): void {
+  if (isPlanned || waiting.length === 0) return
+  isPlanned = true
+  setImmediate(() => {
+    isPlanned = false
+    const until = now() + TELL_MS
+    // Who comes meanwhile has another turn.
+    const due = waiting
+    waiting = []
+    let next = 0
+    while (next < due.length && now() <= until) due[next++]!.tell(until)
+    waiting = due.slice(next).concat(waiting)
+    plan()
+  })
+}
 
 /** Tells who has registered for a queue of the items that come, in later turns of the event loop. */
 export class QueueAnnouncer {
@@ -9,7 +29,7 @@ export class QueueAnnouncer {
   #onReady: ((id: number) => void) | undefined
   /** Of how many items is to be told. A number, not a callback for each: items may come and go in one call of a filter. */
   #untold = 0
-  #telling = false
+  #isWaiting = false
   /** How many items came when nobody was registered. */
   #unheard = 0
 
@@ -42,17 +62,20 @@ export class QueueAnnouncer {
   }
 
   #tellLater(): void {
-    if (this.#telling || this.#untold === 0) return
-    this.#telling = true
-    setImmediate(() => {
-      this.#telling = false
-      this.#tell()
-      this.#tellLater()
-    })
+    if (this.#isWaiting || this.#untold === 0) return
+    this.#isWaiting = true
+    waiting.push(this)
+    plan()
   }
 
-  #tell(): void {
-    const until = now() + TELL_MS
+  /** Its turn. What it does not come to it tells of in another. */
+  tell(until: number): void {
+    this.#isWaiting = false
+    this.#tellUntil(until)
+    this.#tellLater()
+  }
+
+  #tellUntil(until: number): void {
     // Of what comes meanwhile it is told in another turn.
     for (let due = this.#untold; due > 0; due--) {
       this.#untold--

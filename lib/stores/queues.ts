@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import { ownCopy } from './own-copy.ts'
 import { QueueAnnouncer } from './queue-announcer.ts'
 
@@ -108,7 +109,7 @@ export class MemoryQueues implements Queues {
       if (scope.queues.size >= this.#limits.queues || !this.#fits(scope, name.length)) {
         return { id: 0, unregister() {} }
       }
-      queue = new Queue(this.#byId.size + 1, scope)
+      queue = new Queue(this.#freeId(), scope)
       scope.queues.set(name, queue)
       scope.bytes += name.length
       this.#byId.set(queue.id, queue)
@@ -141,6 +142,14 @@ export class MemoryQueues implements Queues {
   usage(vmId: string): QueueLimits {
     const scope = this.#scopes.get(vmId)
     return { bytes: scope?.bytes ?? 0, items: scope?.items ?? 0, queues: scope?.queues.size ?? 0 }
+  }
+
+  /** None that could be guessed: who has it has been told the `vm_id` and the name, by whoever. Never 0. */
+  #freeId(): number {
+    for (;;) {
+      const id = randomInt(1, 2 ** 32)
+      if (!this.#byId.has(id)) return id
+    }
   }
 
   #fits(scope: Scope, bytes: number): boolean {

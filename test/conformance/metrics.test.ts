@@ -105,6 +105,24 @@ test('C-234 an unknown id is NotFound', async () => {
   assert.deepEqual(host.statuses(...calls), new Array(18).fill(Status.NotFound))
 })
 
+test('the id of a metric is one in its own vm_id alone', async () => {
+  const stores = memoryStores()
+  const owner = new Guest()
+  const host = await startHost(owner.on('proxy_on_configure', define(owner, Counter).call), { stores, vmId: 'a' })
+  host.open()
+  const id = stores.metrics.define('a', 0, stores.metrics.all()[0]!.name)!
+  const guest = new Guest()
+  const calls = [
+    guest.call('proxy_increment_metric', id, 1n),
+    guest.call('proxy_record_metric', id, 1n),
+    guest.call('proxy_get_metric', id, guest.cell(8))
+  ]
+  const other = await startHost(guest.on('proxy_on_configure', ...calls), { stores, vmId: 'b' })
+  other.open()
+  assert.deepEqual(other.statuses(...calls), new Array(3).fill(Status.NotFound))
+  assert.equal(stores.metrics.get('a', id)?.value, 0n)
+})
+
 test('C-235 a value of 2^63 + 1 comes back as it was recorded', async () => {
   const { value } = await run(Gauge, ['record', 2n ** 63n + 1n])
   assert.equal(BigInt.asUintN(64, value), 2n ** 63n + 1n)

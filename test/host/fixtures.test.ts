@@ -169,6 +169,7 @@ for (const name of ['script-go', 'script-rust', 'script-rust-unknown', 'script-a
     host.open()
     await turn()
     for (let i = 0; i < 3; i++) t.mock.timers.tick(50)
+    const id = host.plugin.settings.queues.resolve('', 'q')
     assert.deepEqual(host.log.messages(), [
       'shared k missing',
       'shared k=w',
@@ -180,7 +181,7 @@ for (const name of ['script-go', 'script-rust', 'script-rust-unknown', 'script-a
       'metric g=-7',
       'foreign reverse=cba',
       'foreign unknown missing',
-      'queue root=1 queue=1',
+      `queue root=1 queue=${id}`,
       'queue q=item',
       'queue q empty',
       'tick root=1'

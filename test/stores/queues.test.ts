@@ -89,3 +89,33 @@ test('who registers is told of what came when nobody was, as far as it is still 
   await turn()
   assert.equal(told, 2, 'once')
 })
+
+test('many queues have one turn together, and each has its own in the end', async () => {
+  const queues = new MemoryQueues()
+  const told = new Map<number, number>()
+  const ids = Array.from({ length: 50 }, (_, i) => {
+    const onReady = (id: number) => {
+      told.set(id, (told.get(id) ?? 0) + 1)
+      const until = performance.now() + 2
+      while (performance.now() < until);
+    }
+    return queues.register('', `q${i}`, onReady).id
+  })
+  for (const id of ids) for (const item of ['one', 'two']) queues.enqueue(id, Buffer.from(item))
+  await turn()
+  // Some ten milliseconds of them.
+  assert.ok(told.size > 0 && told.size < 10, `${told.size} were told in one turn`)
+  let turns = 1
+  for (; [...told.values()].reduce((sum, times) => sum + times, 0) < 100; turns++) await turn()
+  assert.ok(turns >= 10, `in ${turns} turns`)
+  assert.deepEqual(
+    ids.map((id) => told.get(id)),
+    new Array(50).fill(2)
+  )
+})
+
+test('an id says nothing of those of other queues', () => {
+  const queues = new MemoryQueues()
+  const ids = Array.from({ length: 20 }, (_, i) => queues.register('', `q${i}`, nobody).id)
+  assert.ok(ids.every((id) => id > 1000))
+})

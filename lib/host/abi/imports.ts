@@ -1,5 +1,6 @@
 import type { Instance } from '../instance.ts'
 import { DEFAULT_LIMITS } from '../limits.ts'
+import { lineOf } from '../log-line.ts'
 import { mayLog } from '../log-rate.ts'
 import { Memory } from '../memory.ts'
 import { endLong, isLong, wasStopped } from '../metering/clock.ts'
@@ -214,7 +215,7 @@ function stub(instance: Instance, module: string, name: string, reason: string):
     if (!warned.has(key)) {
       warned.add(key)
       const fields = { plugin: settings.name, context: instance.active?.id }
-      if (mayLog(settings)) instance.log.warn(fields, `the filter called ${key}, ${reason}`)
+      if (mayLog(settings)) instance.log.warn(fields, `the filter called ${lineOf(Buffer.from(key))}, ${reason}`)
     }
     return answer
   }

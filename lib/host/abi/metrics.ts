@@ -28,7 +28,7 @@ export function metrics(instance: Instance): HostFunctions {
     },
 
     proxy_increment_metric(id: number, delta: bigint): number {
-      const metric = settings.metrics.get(id >>> 0)
+      const metric = settings.metrics.get(settings.vmId, id >>> 0)
       if (metric === undefined) return Status.NotFound
       if (metric.type === MetricType.Histogram) return Status.BadArgument
       // An increment of 0 is Ok, where Envoy refuses it: Go's SDK panics at anything else.
@@ -39,7 +39,7 @@ export function metrics(instance: Instance): HostFunctions {
 
     /** Sets a counter, as the specification has it; Envoy adds. */
     proxy_record_metric(id: number, value: bigint): number {
-      const metric = settings.metrics.get(id >>> 0)
+      const metric = settings.metrics.get(settings.vmId, id >>> 0)
       if (metric === undefined) return Status.NotFound
       const recorded = BigInt.asUintN(64, value)
       if (metric.type === MetricType.Histogram) {
@@ -53,7 +53,7 @@ export function metrics(instance: Instance): HostFunctions {
 
     proxy_get_metric(id: number, returnValue: number): number {
       if (!memory.has(returnValue, 8)) return Status.InvalidMemoryAccess
-      const metric = settings.metrics.get(id >>> 0)
+      const metric = settings.metrics.get(settings.vmId, id >>> 0)
       if (metric === undefined) return Status.NotFound
       if (metric.type === MetricType.Histogram) return Status.BadArgument
       memory.setU64(returnValue, metric.value)

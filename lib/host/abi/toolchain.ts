@@ -1,5 +1,6 @@
 import type { Instance } from '../instance.ts'
 import { MAX_LINE } from '../limits.ts'
+import { lineOf } from '../log-line.ts'
 import { LogLevel } from './constants.ts'
 import type { HostFunctions } from './host-functions.ts'
 import { writeLog } from './log.ts'
@@ -27,7 +28,7 @@ export function toolchain(instance: Instance): HostFunctions {
           ? 'abort'
           : `abort: ${assemblyScriptString(message)} at ${assemblyScriptString(file)}:${line}:${column}`
       writeLog(instance, LogLevel.Critical, Buffer.from(text))
-      throw new Error(text)
+      throw new Error(lineOf(Buffer.from(text)))
     },
     seed: () => Math.random(),
     trace(message: number): void {
