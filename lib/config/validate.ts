@@ -54,6 +54,7 @@ function problemsOf(schema: TSchema, value: unknown, place: string): string[] {
     // An unknown key is reported by its own path, as a schema that is false.
     if (keyword === 'boolean')
       text = ELSEWHERE.has(path) ? `is no known key: ${ELSEWHERE.get(path)}` : 'is no known key'
+    if (keyword === 'pattern' && path.endsWith('.sha256')) text = 'must be 64 hexadecimal digits, as sha256sum has them'
     if (keyword === 'type' && text === 'must be object' && /(^|\.)plugins\.[^.[]+$/.test(path)) text += ': { conf: … }'
     if (keyword === 'enum') text = `must be one of ${(params as { allowedValues: string[] }).allowedValues.join(', ')}`
     if (keyword === 'required') {

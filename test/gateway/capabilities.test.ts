@@ -233,8 +233,8 @@ test('what is wrong with hosts and allow is found when the server starts, and na
     [{ hosts: [1] }, /: plugins\[0\]\.hosts\[0\]: must be string$/],
     [{ allow: 'all' }, /: plugins\[0\]\.allow: must be array or must be object$/],
     [{ allow: { report: true, only: [] } }, /plugins\[0\]\.allow\.only: is no known key$/],
-    [{ sha256: 'abc' }, /: plugins\[0\]\.sha256: must match pattern/],
-    [{ sha256: '' }, /: plugins\[0\]\.sha256: must match pattern/]
+    [{ sha256: 'abc' }, /: plugins\[0\]\.sha256: must be 64 hexadecimal digits/],
+    [{ sha256: '' }, /: plugins\[0\]\.sha256: must be 64 hexadecimal digits/]
   ] as const) {
     const error = await refusal(plugins(declaration) as WasmGatewayOptions)
     assert.equal(error.code, 'FST_WASM_OPTIONS_INVALID')
