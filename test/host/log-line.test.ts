@@ -30,6 +30,13 @@ test('a line of 8 KiB is whole, and a longer one is cut and says by how much', (
   assert.equal(line(`${whole}yz`), `${whole}… (2 more bytes)`)
 })
 
+test('a line is no longer for being escaped', () => {
+  const quarter = MAX_LINE / 4
+  assert.equal(line('\x1b'.repeat(quarter)), '\\x1b'.repeat(quarter))
+  assert.equal(line('\x1b'.repeat(quarter + 1)), `${'\\x1b'.repeat(quarter)}… (1 more bytes)`)
+  assert.equal(line('\x1b'.repeat(MAX_LINE * 2)), `${'\\x1b'.repeat(quarter)}… (${MAX_LINE * 2 - quarter} more bytes)`)
+})
+
 test('the cut is between two characters', () => {
   for (const character of ['ä', '€', '\u{1f600}']) {
     const bytes = Buffer.byteLength(character)
