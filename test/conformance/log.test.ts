@@ -83,7 +83,7 @@ test('control characters of a line are escaped, but for newlines and tabs, and a
   const host = await startHost(guest.on('proxy_on_configure', ...calls))
   host.open()
   assert.deepEqual(host.statuses(...calls), [Status.Ok, Status.Ok])
-  assert.deepEqual(host.log.messages(), ['\\x1b[2Jone\\x0d\n\ttwo\\x00', `${'\\x00'.repeat(8192)}… (91808 more bytes)`])
+  assert.deepEqual(host.log.messages(), ['\\x1b[2Jone\\x0d\n\ttwo\\x00', `${'\\x00'.repeat(2048)}… (97952 more bytes)`])
 })
 
 /** Logs as often as it says. */
